@@ -1,0 +1,1 @@
+"""Errors, physical checks and the report."""

@@ -1,0 +1,1 @@
+"""Local frames as data, and features carried between them."""

@@ -1,0 +1,1 @@
+"""Reference labels from quantum chemistry."""

@@ -1,0 +1,1 @@
+"""Which pairs of atoms are near: lists sorted by receiver."""

@@ -1,0 +1,1 @@
+"""Layers that own parameters, and derivatives of energies."""

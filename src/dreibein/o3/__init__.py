@@ -1,0 +1,1 @@
+"""The group O(3) and its representations; no atom here."""

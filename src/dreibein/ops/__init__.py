@@ -1,0 +1,1 @@
+"""Hot arithmetic on bare tensors, the plain reference beside every fused form."""

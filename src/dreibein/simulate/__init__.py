@@ -1,0 +1,1 @@
+"""A potential in engines: calculators, dynamics, relaxation."""

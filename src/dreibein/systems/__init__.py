@@ -1,0 +1,1 @@
+"""Atoms, cells, units, fields and graphs; no angular momentum here."""

@@ -1,0 +1,1 @@
+"""Laws that others can call; nothing in the package imports this room."""
