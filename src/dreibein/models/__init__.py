@@ -1,1 +1,16 @@
 """One architecture, one file; model files."""
+
+from dreibein.models.catalog import ModelConfig, build_potential, parse_config
+from dreibein.models.storage import load_model, read_header, save_model
+from dreibein.models.tensornet import TensorNet, TensorNetConfig
+
+__all__ = [
+    "ModelConfig",
+    "TensorNet",
+    "TensorNetConfig",
+    "build_potential",
+    "load_model",
+    "parse_config",
+    "read_header",
+    "save_model",
+]

@@ -1,0 +1,56 @@
+"""Architectures by name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+from torch import nn
+
+from dreibein.models.tensornet import TensorNet, TensorNetConfig
+from dreibein.nn.potential import Potential
+
+ModelConfig = TensorNetConfig
+NETWORKS: dict[str, type[nn.Module]] = {"tensornet": TensorNet}
+
+
+def parse_config(values: Mapping[str, Any]) -> ModelConfig:
+    """Hyperparameters from plain values; `architecture` says of which network.
+
+    Raises:
+        ValueError: An unknown architecture.
+    """
+    name = values.get("architecture", "tensornet")
+    if name not in NETWORKS:
+        raise ValueError(f"unknown architecture '{name}': use {' or '.join(NETWORKS)}")
+    return TypeAdapter(ModelConfig).validate_python(dict(values))
+
+
+def build_potential(
+    config: ModelConfig,
+    *,
+    elements: tuple[int, ...],
+    reference_energies: Mapping[int, float] | None = None,
+    scale: float = 1.0,
+    dtype: torch.dtype = torch.float32,
+    card: dict[str, Any] | None = None,
+) -> Potential:
+    """A potential with fresh weights, drawn from torch's global generator.
+
+    Args:
+        config: Hyperparameters.
+        elements: Atomic numbers the network shall know.
+        reference_energies: Energy of each element in eV.
+        scale: Unit of the network's output in eV.
+        dtype: Precision of the network.
+        card: What is known of the model's making.
+
+    >>> from dreibein.models import TensorNetConfig, build_potential
+    >>> build_potential(TensorNetConfig(channels=8), elements=(1, 8)).cutoff
+    5.0
+    """
+    network = NETWORKS[config.architecture](config, tuple(elements))
+    potential = Potential(
+        network.to(dtype), reference_energies=reference_energies, scale=scale, card=card
+    )
+    return potential.eval()

@@ -1,0 +1,124 @@
+"""Model files: one safetensors file, its header in JSON. Loading never executes code."""
+
+import json
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from dreibein import __version__
+from dreibein.models.catalog import build_potential, parse_config
+from dreibein.nn.potential import Potential
+from dreibein.systems.files import atomic_path
+
+FORMAT = 1
+UNITS = {"length": "Å", "energy": "eV", "forces": "eV/Å", "stress": "eV/Å^3", "charge": "e"}
+
+# UPGRADES[k] turns a header of format k into one of format k + 1
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+def save_model(potential: Potential, path: str | Path) -> Path:
+    """Write a potential: weights, hyperparameters, elements, units, references, card.
+
+    Args:
+        potential: What to save.
+        path: File name, by habit ending in `.safetensors`; written to the side, then renamed.
+
+    Raises:
+        OSError: The file cannot be written; what stood there before is untouched.
+    """
+    header = {
+        "format": FORMAT,
+        "config": potential.config.model_dump(),
+        "elements": list(potential.elements),
+        "dtype": str(potential.dtype).removeprefix("torch."),
+        "units": UNITS,
+        "card": potential.card,
+        "versions": {
+            "dreibein": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in potential.state_dict().items()
+    }
+    path = Path(path)
+    with atomic_path(path) as side:
+        try:
+            save_file(tensors, side, metadata={"dreibein": json.dumps(header)})
+        except SafetensorError as error:  # carries the operating system's message
+            raise OSError(f"cannot write the model file {path}: {error}") from error
+    return path
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """The header of a model file, brought to today's format; the weights are not read.
+
+    Raises:
+        OSError: No such file.
+        ValueError: Not a model file, truncated, or of a newer format than this version reads.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no model file at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("dreibein")
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is not a whole model file ({error}); copy or train it again"
+        ) from error
+    if text is None:
+        raise ValueError(f"{path} is a safetensors file, but not a model written by dreibein")
+    header: dict[str, Any] = json.loads(text)
+    if header["format"] > FORMAT:
+        raise ValueError(
+            f"{path} has model format {header['format']}, this version reads up to {FORMAT}; "
+            f"update dreibein (the file was written by {header['versions']['dreibein']})"
+        )
+    for version in range(header["format"], FORMAT):
+        header = UPGRADES[version](header)
+    return header
+
+
+def load_model(
+    path: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+) -> Potential:
+    """Read a potential, in evaluation mode.
+
+    Args:
+        path: A file written by `save_model`.
+        device: Where to put it.
+        dtype: Precision of the network; by default the one it was saved in.
+
+    Raises:
+        OSError: No such file.
+        ValueError: The file is not a model, is damaged, or does not fit its own header.
+    """
+    header = read_header(path)
+    try:
+        config = parse_config(header["config"])
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, e["loc"])) for e in error.errors())
+        raise ValueError(f"{path}: hyperparameters not understood ({fields})") from error
+    stored = getattr(torch, header["dtype"])
+    potential = build_potential(
+        config, elements=tuple(header["elements"]), dtype=stored, card=header["card"]
+    )
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    try:
+        potential.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: the weights do not fit the hyperparameters: {error}") from error
+    return potential.to(device=device, dtype=dtype or stored).eval()

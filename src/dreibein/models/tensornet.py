@@ -1,0 +1,322 @@
+"""TensorNet: message passing on Cartesian rank-2 tensors (arXiv 2306.06482), plain PyTorch.
+
+Per atom and channel a 3x3 tensor X = I + A + S is kept as nine numbers, its coordinates in an
+orthonormal basis of matrices: one scalar (I), three of the antisymmetric part (A), five of the
+symmetric traceless part (S, in the order of real l = 2 harmonics xz, xy, yy, yz, zz-xx). The
+squared Frobenius norm is then the plain sum of squares, and under a rotation the nine numbers
+turn as the irreps 0e + 1e + 2e.
+"""
+
+import math
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from dreibein.nn.radial import (
+    Envelope,
+    EnvelopeName,
+    RadialName,
+    lengths_and_units,
+    radial_basis,
+)
+from dreibein.systems.graphs import Graph
+
+BLOCKS = (1, 3, 5)  # sizes of I, A, S
+BLOCK_OF = (0, 1, 1, 1, 2, 2, 2, 2, 2)  # block of each of the nine components
+NUM_ELEMENTS = 118
+CHARGE_SCALE = 0.1  # lambda of arXiv 2403.15073
+
+
+class TensorNetConfig(BaseModel):
+    """Hyperparameters of TensorNet; the defaults are the published two-layer model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    architecture: Literal["tensornet"] = "tensornet"
+    channels: int = Field(128, ge=2, description="tensors per atom (F)")
+    layers: int = Field(2, ge=0, description="interaction layers")
+    cutoff: float = Field(5.0, gt=0, description="range of edges in Å")
+    radial: RadialName = Field("expnorm", description="radial basis")
+    num_radial: int = Field(32, ge=2, description="radial functions (R)")
+    envelope: EnvelopeName = Field(
+        "smooth", description="decay to the cutoff; 'cosine' is the published one"
+    )
+    symmetry: Literal["O(3)", "SO(3)"] = Field(
+        "O(3)", description="O(3): YM + MY, mirror images alike; SO(3): 2YM, chiral"
+    )
+
+
+@lru_cache
+def matrix_basis(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Orthonormal basis of 3x3 matrices, flat [9, 9]: 1 / sqrt(3), [e_k]x / sqrt(2), l = 2.
+
+    Kept outside the modules, so that a network moved from float32 to float64 gets it exactly.
+    """
+    basis = torch.zeros(9, 3, 3, dtype=torch.float64)
+    basis[0] = torch.eye(3) / math.sqrt(3.0)
+    for k, (a, b) in enumerate(((2, 1), (0, 2), (1, 0)), start=1):
+        basis[k, a, b], basis[k, b, a] = math.sqrt(0.5), -math.sqrt(0.5)
+    for k, (a, b) in ((4, (0, 2)), (5, (0, 1)), (7, (1, 2))):
+        basis[k, a, b] = basis[k, b, a] = math.sqrt(0.5)
+    basis[6] = torch.diag(torch.tensor([-1.0, 2.0, -1.0])) / math.sqrt(6.0)
+    basis[8] = torch.diag(torch.tensor([-1.0, 0.0, 1.0])) / math.sqrt(2.0)
+    return basis.flatten(1).to(device=device, dtype=dtype)
+
+
+def edge_tensors(units: Tensor) -> Tensor:
+    """Nine components [E, 9] of 1, [r]x and r r^T - |r|^2/3 for unit vectors r [E, 3] (or 0)."""
+    x, y, z = units.unbind(-1)
+    xx, yy, zz = x * x, y * y, z * z
+    root2 = math.sqrt(2.0)
+    return torch.stack(
+        (
+            torch.full_like(x, math.sqrt(3.0)),
+            root2 * x,
+            root2 * y,
+            root2 * z,
+            root2 * x * z,
+            root2 * x * y,
+            (2.0 * yy - xx - zz) / math.sqrt(6.0),
+            root2 * y * z,
+            (zz - xx) / root2,
+        ),
+        dim=-1,
+    )
+
+
+class ChannelMixing(nn.Module):
+    """I, A, S each through its own F x F matrix without bias: W_I I + W_A A + W_S S.
+
+    Args:
+        channels: F.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(3, channels, channels))  # [block, out, in]
+        bound = 1.0 / math.sqrt(channels)
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix the channels of features [N, 9, F]."""
+        parts = x.split(BLOCKS, dim=1)
+        return torch.cat([part @ w.T for part, w in zip(parts, self.weight, strict=True)], dim=1)
+
+
+def squared_norm(x: Tensor) -> Tensor:
+    """Squared Frobenius norm [N, F] of packed features [N, 9, F]."""
+    return (x * x).sum(1)
+
+
+def block_norms(x: Tensor) -> Tensor:
+    """||I||^2, ||A||^2, ||S||^2 [N, 3, F] of packed features [N, 9, F]."""
+    return torch.stack([squared_norm(part) for part in x.split(BLOCKS, dim=1)], dim=1)
+
+
+class Embedding(nn.Module):
+    """First tensors of each atom from its neighbors' elements, distances and directions.
+
+    X_i = sum_j phi(r) Z_ij (w_I(r) 1 + w_A(r) [r]x + w_S(r) (r r^T - 1/3)), j = i included, then
+    a gate per part computed from the normalised ||X_i||^2 (arXiv 2306.06482, eqs. 6-8).
+
+    Args:
+        config: Hyperparameters.
+        num_elements: Rows of the element table.
+    """
+
+    def __init__(self, config: TensorNetConfig, num_elements: int) -> None:
+        super().__init__()
+        channels = config.channels
+        self.element = nn.Embedding(num_elements, channels)
+        self.pair = nn.Linear(2 * channels, channels)
+        self.distance = nn.Linear(config.num_radial, 3 * channels)
+        self.mix = ChannelMixing(channels)
+        self.norm = nn.LayerNorm(channels)
+        self.gate = nn.Sequential(
+            nn.Linear(channels, 2 * channels),
+            nn.SiLU(),
+            nn.Linear(2 * channels, 3 * channels),
+            nn.SiLU(),
+        )
+
+    def forward(self, rows: Tensor, graph: Graph, radial: "RadialFeatures") -> Tensor:
+        """Features [N, 9, F].
+
+        Args:
+            rows: Row of each atom in the element table [N].
+            graph: The structures.
+            radial: Radial features of the edges and of a self-loop.
+        """
+        channels = self.pair.out_features
+        # Z_ij = W [z_i, z_j] + b splits into a table for receivers and one for senders
+        receivers = nn.functional.linear(
+            self.element.weight, self.pair.weight[:, :channels], self.pair.bias
+        )
+        senders = nn.functional.linear(self.element.weight, self.pair.weight[:, channels:])
+        z_receiver, z_sender = receivers.index_select(0, rows), senders.index_select(0, rows)
+        pair = z_receiver.index_select(0, graph.receiver) + z_sender.index_select(0, graph.sender)
+        weights = self.distance(radial.features) * radial.envelope.unsqueeze(-1)
+        weights = weights.unflatten(-1, (3, channels))
+        edge_weights = weights[:-1] * pair.unsqueeze(1)  # [E, 3, F]
+        messages = radial.tensors.unsqueeze(-1) * edge_weights[:, BLOCK_OF]
+        x = messages.new_zeros(graph.num_atoms, 9, channels)
+        x = x.index_add(0, graph.receiver, messages)
+        # the self-loop has no direction: it feeds the scalar part alone
+        loop = math.sqrt(3.0) * weights[-1, 0] * (z_receiver + z_sender)
+        x = torch.cat((x[:, :1] + loop.unsqueeze(1), x[:, 1:]), dim=1)
+        gates = self.gate(self.norm(squared_norm(x))).unflatten(-1, (3, channels))
+        return self.mix(x) * gates[:, BLOCK_OF]
+
+
+class Interaction(nn.Module):
+    """One layer: filters of the distance, a message, a matrix product, a residual.
+
+    X <- X / (||X||^2 + 1); Y = W1 X; M_i = sum_j g(r_ij) Y_j, j = i included;
+    C = (1 + 0.1 Q)(Y M + M Y) for O(3), 2 Y M for SO(3); D = W2 C / (||C||^2 + 1);
+    X <- X + D + (1 + 0.1 Q) D^2 (arXiv 2306.06482, eqs. 9-11; the charge Q: 2403.15073).
+
+    Args:
+        config: Hyperparameters.
+    """
+
+    def __init__(self, config: TensorNetConfig) -> None:
+        super().__init__()
+        channels = config.channels
+        self.chiral = config.symmetry == "SO(3)"
+        self.filter = nn.Sequential(
+            nn.Linear(config.num_radial, channels),
+            nn.SiLU(),
+            nn.Linear(channels, 2 * channels),
+            nn.SiLU(),
+            nn.Linear(2 * channels, 3 * channels),
+            nn.SiLU(),
+        )
+        self.mix_in = ChannelMixing(channels)
+        self.mix_out = ChannelMixing(channels)
+
+    def forward(
+        self, x: Tensor, charge_factor: Tensor, graph: Graph, radial: "RadialFeatures"
+    ) -> Tensor:
+        """Updated features [N, 9, F].
+
+        Args:
+            x: Features [N, 9, F].
+            charge_factor: 1 + 0.1 Q of each atom's structure [N, 1, 1].
+            graph: The structures.
+            radial: Radial features of the edges and of a self-loop.
+        """
+        filters = self.filter(radial.features) * radial.envelope.unsqueeze(-1)
+        filters = filters.unflatten(-1, (3, x.shape[-1]))[:, BLOCK_OF]  # [E + 1, 9, F]
+        x = x / (squared_norm(x) + 1.0).unsqueeze(1)
+        y = self.mix_in(x)
+        messages = filters[:-1] * y.index_select(0, graph.sender)
+        m = (filters[-1] * y).index_add(0, graph.receiver, messages)
+        y_matrix, m_matrix = matrices(y), matrices(m)
+        if self.chiral:
+            c = 2.0 * components(matrix_product(y_matrix, m_matrix))
+        else:
+            both = matrix_product(y_matrix, m_matrix) + matrix_product(m_matrix, y_matrix)
+            c = charge_factor * components(both)
+        d = self.mix_out(c / (squared_norm(c) + 1.0).unsqueeze(1))
+        d_matrix = matrices(d)
+        return x + d + charge_factor * components(matrix_product(d_matrix, d_matrix))
+
+
+def matrices(x: Tensor) -> Tensor:
+    """Packed features [N, 9, F] as matrices [N, 3, 3, F]."""
+    return torch.matmul(matrix_basis(x.dtype, x.device).T, x).unflatten(1, (3, 3))
+
+
+def components(matrix: Tensor) -> Tensor:
+    """Matrices [N, 3, 3, F] as packed features [N, 9, F]."""
+    return torch.matmul(matrix_basis(matrix.dtype, matrix.device), matrix.flatten(1, 2))
+
+
+def matrix_product(a: Tensor, b: Tensor) -> Tensor:
+    """Products a b of matrices [N, 3, 3, F], channel by channel, written out over the inner index."""
+    terms = [a[:, :, k].unsqueeze(2) * b[:, k].unsqueeze(1) for k in range(3)]
+    return terms[0] + terms[1] + terms[2]
+
+
+class RadialFeatures:
+    """What depends on an edge's vector alone, computed once and shared by all layers.
+
+    Attributes:
+        features: Radial basis [E + 1, R]; the last row is a self-loop (r = 0).
+        envelope: phi(r) [E + 1].
+        tensors: Components of 1, [r]x, r r^T - 1/3 of each edge [E, 9].
+    """
+
+    def __init__(self, graph: Graph, basis: nn.Module, envelope: Envelope) -> None:
+        # the published direction is from sender to receiver, opposite to the edge vector
+        lengths, units = lengths_and_units(-graph.vectors)
+        lengths = torch.cat((lengths, lengths.new_zeros(1)))
+        self.features: Tensor = basis(lengths)
+        self.envelope: Tensor = envelope(lengths)
+        self.tensors: Tensor = edge_tensors(units)
+
+
+class TensorNet(nn.Module):
+    """Atomic energies from Cartesian tensors, invariant under O(3) (or SO(3)).
+
+    E_i = W_b silu(W_a x_i), x_i = silu(W LayerNorm[||I_i||^2, ||A_i||^2, ||S_i||^2])
+    (arXiv 2306.06482, section 3). The head starts Xavier-uniform with zero bias, all else with
+    PyTorch's defaults.
+
+    Args:
+        config: Hyperparameters.
+        elements: Atomic numbers that occur; each gets a row of the element table.
+
+    Raises:
+        ValueError: No elements, or one outside 1 ... 118.
+    """
+
+    row_of: Tensor
+
+    def __init__(self, config: TensorNetConfig, elements: tuple[int, ...]) -> None:
+        super().__init__()
+        if not elements or not all(0 <= z <= NUM_ELEMENTS for z in elements):
+            raise ValueError(f"elements must be atomic numbers in 0 ... 118, got {elements}")
+        self.config = config
+        self.elements = tuple(elements)
+        channels = config.channels
+        self.radial = radial_basis(
+            config.radial, config.cutoff, config.num_radial, config.envelope
+        )
+        self.envelope = Envelope(config.cutoff, config.envelope)
+        self.embedding = Embedding(config, len(elements))
+        self.interactions = nn.ModuleList(Interaction(config) for _ in range(config.layers))
+        self.out_norm = nn.LayerNorm(3 * channels)
+        self.out = nn.Linear(3 * channels, channels)
+        self.head = nn.Sequential(
+            nn.Linear(channels, channels // 2), nn.SiLU(), nn.Linear(channels // 2, 1)
+        )
+        for layer in (self.head[0], self.head[2]):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        row_of = torch.zeros(NUM_ELEMENTS + 1, dtype=torch.int64)
+        row_of[list(elements)] = torch.arange(len(elements))
+        self.register_buffer("row_of", row_of, persistent=False)
+
+    @property
+    def cutoff(self) -> float:
+        """Range of edges in Å."""
+        return self.config.cutoff
+
+    def tensor_features(self, graph: Graph) -> Tensor:
+        """Packed tensors after the last layer [N, 9, F]."""
+        radial = RadialFeatures(graph, self.radial, self.envelope)
+        x = self.embedding(self.row_of[graph.z], graph, radial)
+        charge = graph.charge.index_select(0, graph.batch).view(-1, 1, 1)
+        charge_factor = 1.0 + CHARGE_SCALE * charge
+        for interaction in self.interactions:
+            x = interaction(x, charge_factor, graph, radial)
+        return x
+
+    def forward(self, graph: Graph) -> Tensor:
+        """Energy of each atom [N], in units of the potential's scale."""
+        x = block_norms(self.tensor_features(graph)).flatten(1)
+        return self.head(nn.functional.silu(self.out(self.out_norm(x)))).squeeze(-1)

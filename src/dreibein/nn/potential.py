@@ -1,0 +1,175 @@
+"""A potential: energies of structures from a network, and everything that derives from them."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from typing import Any, Self
+
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from dreibein.nn.derivatives import (
+    gradients,
+    hessian,
+    strained,
+    stress_from_strain_gradient,
+)
+from dreibein.systems.graphs import batch_index, make_graph
+
+OUTPUTS = ("energy", "energies", "forces", "stress", "virial", "hessian")
+NUM_ELEMENTS = 118
+
+
+class Potential(nn.Module):
+    """E = sum_i (reference_{z_i} + scale · network_i), summed in float64.
+
+    Every room above knows this class and never the network inside. The network takes a
+    `Graph` and returns one number per atom [N]; it has `cutoff`, `elements` and `config`.
+
+    Args:
+        network: The network.
+        reference_energies: Energy of each element in eV; missing elements count as 0.
+        scale: Unit of the network's output in eV.
+        card: What is known of the model's making, JSON-able.
+    """
+
+    reference: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        reference_energies: Mapping[int, float] | None = None,
+        scale: float = 1.0,
+        card: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.card: dict[str, Any] = dict(card or {})
+        self.elements: tuple[int, ...] = tuple(network.elements)  # type: ignore[arg-type]
+        # NaN for elements the network never saw: a wrong use gives no number, not a wrong one
+        reference = torch.full((NUM_ELEMENTS + 1,), torch.nan, dtype=torch.float64)
+        for z in self.elements:
+            reference[z] = float((reference_energies or {}).get(z, 0.0))
+        self.register_buffer("reference", reference)
+        self.register_buffer("scale", torch.tensor(float(scale), dtype=torch.float64))
+
+    @property
+    def config(self) -> Any:
+        """Hyperparameters of the network."""
+        return self.network.config
+
+    @property
+    def cutoff(self) -> float:
+        """Range of the neighbor list that the network needs, in Å."""
+        return float(self.network.cutoff)  # type: ignore[arg-type]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the network; energies are summed in float64 whatever it is."""
+        return next(self.network.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the potential lives."""
+        return self.reference.device
+
+    @property
+    def reference_energies(self) -> dict[int, float]:
+        """Reference energy of each element in eV."""
+        return {z: float(self.reference[z]) for z in self.elements}
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # `.float()` or `.to(dtype)` is meant for the network: references stay in float64
+        kept = {"reference": self.reference, "scale": self.scale}
+        super()._apply(fn, recurse)
+        for name, value in kept.items():
+            setattr(self, name, value.to(getattr(self, name).device))
+        return self
+
+    def check(self, structures: Data) -> None:
+        """Refuse structures with elements that the potential does not know.
+
+        Raises:
+            ValueError: Naming the unknown elements and the known ones.
+        """
+        unknown = sorted(set(structures.z.unique().tolist()) - set(self.elements))
+        if unknown:
+            raise ValueError(
+                f"the potential does not know {_symbols(unknown)}; "
+                f"it was trained on {_symbols(self.elements)}"
+            )
+
+    def forward(
+        self, structures: Data, compute: Iterable[str] = ("energy", "forces")
+    ) -> dict[str, Tensor]:
+        """Evaluate structures.
+
+        In training mode the results keep their graph (losses on forces and stress can be
+        differentiated); in evaluation mode they are detached. Works under `torch.no_grad` and
+        `torch.inference_mode`.
+
+        Args:
+            structures: `Data` or `Batch` with `edge_index` and `shift` within the cutoff.
+            compute: Any of "energy" [B] eV, "energies" [N] eV, "forces" [N, 3] eV/Å,
+                "stress" [B, 3, 3] eV/Å^3, "virial" [B, 3, 3] eV, "hessian" [N, 3, N, 3] eV/Å^2
+                (one structure only). All float64.
+
+        Raises:
+            ValueError: An unknown name in `compute`, a missing neighbor list, or a Hessian of
+                several structures.
+        """
+        wanted = frozenset(compute)
+        if not wanted <= frozenset(OUTPUTS):
+            raise ValueError(
+                f"cannot compute {', '.join(sorted(wanted - frozenset(OUTPUTS)))}; "
+                f"choose from {', '.join(OUTPUTS)}"
+            )
+        differentiate = bool(wanted & {"forces", "stress", "virial", "hessian"})
+        with torch.inference_mode(False), torch.enable_grad() if differentiate else nullcontext():
+            if structures.pos.is_inference():
+                structures = structures.clone()  # saved for backward, so made outside that mode
+            results = self._evaluate(structures, wanted)
+        if self.training:
+            return results
+        return {name: value.detach() for name, value in results.items()}
+
+    def _evaluate(self, structures: Data, wanted: frozenset[str]) -> dict[str, Tensor]:
+        batch, num_structures = batch_index(structures)
+        pos, cell = structures.pos, structures.cell
+        inputs: dict[str, Tensor] = {}
+        if "forces" in wanted:
+            pos = inputs["forces"] = pos if pos.requires_grad else pos.detach().requires_grad_()
+        if wanted & {"stress", "virial"}:
+            pos, cell, inputs["strain"] = strained(pos, cell, batch)
+        energies = self._energies(structures, pos, cell)
+        energy = energies.new_zeros(num_structures).index_add(0, batch, energies)
+        results = {"energy": energy, "energies": energies}
+        if inputs:
+            found = gradients(energy, list(inputs.values()), create_graph=self.training)
+            gradient = dict(zip(inputs, found, strict=True))
+            if "forces" in gradient:
+                results["forces"] = -gradient["forces"]
+            if "strain" in gradient:
+                results["virial"] = -gradient["strain"]
+                results["stress"] = stress_from_strain_gradient(
+                    gradient["strain"], structures.cell, structures.pbc
+                )
+        if "hessian" in wanted:
+            if num_structures != 1:
+                raise ValueError(f"a Hessian is of one structure, got {num_structures}")
+            results["hessian"] = hessian(
+                lambda x: self._energies(structures, x, structures.cell), structures.pos
+            )
+        return {name: value for name, value in results.items() if name in wanted}
+
+    def _energies(self, structures: Data, pos: Tensor, cell: Tensor) -> Tensor:
+        """Energy of each atom [N] in eV, float64."""
+        graph = make_graph(structures, pos, cell, self.dtype)
+        return self.reference[structures.z] + self.scale * self.network(graph).double()
+
+
+def _symbols(numbers: Iterable[int]) -> str:
+    return ", ".join(chemical_symbols[z] for z in numbers)
