@@ -1,0 +1,157 @@
+"""Reference and predicted labels of every frame, side by side in one npz file."""
+
+import zipfile
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from dreibein.systems.cells import to_voigt
+from dreibein.systems.fields import mask_name
+from dreibein.systems.files import atomic_path
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Labels of F frames with A atoms altogether; missing references are NaN.
+
+    Atoms of all frames stand one after the other: those of row f are
+    `slice(*offsets()[f : f + 2])`.
+
+    Attributes:
+        frame: Index of each frame in its data set [F].
+        n_atoms: [F].
+        config_type: Name of each frame's group [F], or "".
+        energy_reference: [F] eV.
+        energy_prediction: [F] eV.
+        reference_energy: Sum of the model's isolated-atom energies [F] eV, zero when unknown.
+        stress_reference: xx yy zz yz xz xy [F, 6] eV/Å³, or [0, 6].
+        stress_prediction: Likewise.
+        forces_reference: [A, 3] eV/Å (float32, as the next three).
+        forces_prediction: [A, 3] eV/Å.
+        pos: [A, 3] Å.
+        cell: [F, 3, 3] Å, zeros when none.
+        pbc: [F, 3].
+        z: Atomic numbers [A].
+    """
+
+    frame: Array
+    n_atoms: Array
+    config_type: Array
+    energy_reference: Array
+    energy_prediction: Array
+    reference_energy: Array
+    stress_reference: Array
+    stress_prediction: Array
+    forces_reference: Array
+    forces_prediction: Array
+    pos: Array
+    cell: Array
+    pbc: Array
+    z: Array
+
+    def offsets(self) -> Array:
+        """First atom of each frame, and the number of atoms at the end [F + 1]."""
+        return np.concatenate([[0], np.cumsum(self.n_atoms)])
+
+    def atom_rows(self) -> Array:
+        """Row of the frame each atom belongs to [A]."""
+        return np.repeat(np.arange(len(self.n_atoms)), self.n_atoms)
+
+    def save(self, path: str | Path) -> None:
+        """Write one compressed npz, whole or not at all."""
+        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
+        with atomic_path(path) as side:
+            np.savez_compressed(side, **arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Predictions":
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: The file is no such npz.
+        """
+        names = [f.name for f in fields(cls)]
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return cls(**{name: file[name] for name in names})
+        except (KeyError, EOFError, ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{path} does not hold predictions of this version ({error}); "
+                "write it again with: dreibein evaluate MODEL DATA -o FOLDER"
+            ) from error
+
+
+@dataclass
+class PredictionCollector:
+    """Gathers batches in memory and joins them once at the end."""
+
+    _parts: dict[str, list[Array]] = field(default_factory=dict)
+
+    def add(
+        self, structures: Batch, predictions: dict[str, Tensor], atom_energies: dict[int, float]
+    ) -> None:
+        """Keep one batch; `atom_energies` are the model's isolated atoms by atomic number."""
+        frames = structures.num_graphs
+        z = _numpy(structures.z)
+        batch = _numpy(structures.batch)
+        isolated = np.array([atom_energies.get(int(number), 0.0) for number in z])
+        types = structures.get("config_type") or [""] * frames
+        self._append("frame", _numpy(structures.frame))
+        self._append("n_atoms", np.bincount(batch, minlength=frames))
+        self._append("config_type", np.array([str(name) for name in types]))
+        self._append("energy_reference", _label(structures, "energy", (frames,)))
+        self._append("energy_prediction", _predicted(predictions, "energy", (frames,)))
+        self._append("reference_energy", np.bincount(batch, isolated, minlength=frames))
+        if "stress" in predictions and "stress" in structures:
+            mask = structures.get(mask_name("stress"))
+            stress = _numpy(to_voigt(structures.stress))
+            if mask is not None:
+                stress[~_numpy(mask).reshape(-1)] = np.nan
+            self._append("stress_reference", stress)
+            self._append("stress_prediction", _numpy(to_voigt(predictions["stress"])))
+        forces = (len(z), 3)
+        self._append("forces_reference", _label(structures, "forces", forces).astype(np.float32))
+        predicted = _predicted(predictions, "forces", forces)
+        self._append("forces_prediction", predicted.astype(np.float32))
+        self._append("pos", _numpy(structures.pos).astype(np.float32))
+        self._append("cell", _numpy(structures.cell))
+        self._append("pbc", _numpy(structures.pbc))
+        self._append("z", z.astype(np.uint8))
+
+    def _append(self, name: str, value: Array) -> None:
+        self._parts.setdefault(name, []).append(value)
+
+    def join(self) -> Predictions:
+        """Everything added so far."""
+        joined = {name: np.concatenate(parts) for name, parts in self._parts.items()}
+        for name in ("stress_reference", "stress_prediction"):
+            joined.setdefault(name, np.zeros((0, 6)))
+        return Predictions(**joined)
+
+
+def _numpy(tensor: Tensor) -> Array:
+    array: Array = tensor.detach().cpu().numpy()
+    return array
+
+
+def _label(structures: Batch, name: str, shape: tuple[int, ...]) -> Array:
+    """The label as float64 with NaN where it is missing."""
+    if name not in structures:
+        return np.full(shape, np.nan)
+    value = _numpy(structures[name]).astype(np.float64).reshape(shape)
+    mask = structures.get(mask_name(name))
+    if mask is not None:
+        value[~_numpy(mask).reshape(-1)] = np.nan
+    return value
+
+
+def _predicted(predictions: dict[str, Tensor], name: str, shape: tuple[int, ...]) -> Array:
+    if name not in predictions:
+        return np.full(shape, np.nan)
+    return _numpy(predictions[name]).astype(np.float64).reshape(shape)
