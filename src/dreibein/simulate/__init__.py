@@ -1,1 +1,21 @@
 """A potential in engines: calculators, dynamics, relaxation."""
+
+from dreibein.simulate.calculator import Calculator
+from dreibein.simulate.dynamics import DynamicsResult, run_dynamics
+from dreibein.simulate.dynamics_config import DynamicsConfig
+from dreibein.simulate.evaluator import Evaluator
+from dreibein.simulate.guards import BlowUpError
+from dreibein.simulate.relaxation import RelaxationResult, relax_structure
+from dreibein.simulate.thermo import read_thermo
+
+__all__ = [
+    "BlowUpError",
+    "Calculator",
+    "DynamicsConfig",
+    "DynamicsResult",
+    "Evaluator",
+    "RelaxationResult",
+    "read_thermo",
+    "relax_structure",
+    "run_dynamics",
+]

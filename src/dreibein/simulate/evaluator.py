@@ -1,0 +1,111 @@
+"""One potential, called again and again: numbers and positions in, energy and forces out."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dreibein.neighbors import SkinNeighbors
+from dreibein.systems import make_structure
+
+if TYPE_CHECKING:
+    from dreibein.nn.potential import Potential
+
+# Sender [E], receiver [E] and shift [E, 3] of a neighbor list, as NumPy arrays.
+NeighborPairs = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+DEFAULT_SKIN = 0.5  # Å
+
+
+class Evaluator:
+    """Evaluates one potential on structures that change little from call to call.
+
+    The structure is checked and built once per composition; after that a call costs the
+    potential and a filter of the neighbor list, which is searched anew only when the atoms have
+    moved too far for the skin. Engines (ASE and whatever else drives the atoms) sit on this.
+
+    Args:
+        potential: Set to evaluation mode here.
+        skin: Extra radius in Å of the neighbor list that is kept between calls.
+    """
+
+    def __init__(self, potential: "Potential", *, skin: float = DEFAULT_SKIN) -> None:
+        if not skin >= 0.0:
+            raise ValueError(f"the neighbor skin is {skin} Å, expected 0 or more")
+        self.potential = potential.eval()
+        self.skin = float(skin)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop all that is kept between calls; the next call depends on its arguments alone."""
+        self._neighbors = SkinNeighbors(self.potential.cutoff, self.skin)
+        self._numbers: np.ndarray | None = None
+        self._charge_and_spin: tuple[float, int] | None = None
+
+    def __call__(
+        self,
+        numbers: np.ndarray,
+        positions: np.ndarray,
+        cell: np.ndarray,
+        pbc: np.ndarray,
+        *,
+        charge: float = 0.0,
+        spin: int = 1,
+        compute: Sequence[str] = ("energy", "forces"),
+    ) -> dict[str, Tensor]:
+        """Evaluate the potential at one structure.
+
+        Args:
+            numbers: Atomic numbers [N].
+            positions: [N, 3] in Å; they need not be wrapped.
+            cell: Cell vectors as rows [3, 3] in Å, zeros for none.
+            pbc: Periodicity along each cell vector [3].
+            charge: Total charge in e.
+            spin: Spin multiplicity.
+            compute: Names that `Potential` knows ("energy", "energies", "forces", "stress", …).
+
+        Returns:
+            name -> tensor on the potential's device, detached, in eV and Å.
+
+        Raises:
+            ValueError: An element the potential was not trained for.
+        """
+        same = self._numbers is not None and np.array_equal(numbers, self._numbers)
+        if not same or (charge, spin) != self._charge_and_spin:
+            self._prepare(numbers, charge, spin)
+        structure = self._structure
+        pos = torch.tensor(positions, dtype=torch.float64)
+        box = torch.tensor(cell, dtype=torch.float64)
+        periodic = torch.tensor(pbc, dtype=torch.bool)
+        self._pairs = self._neighbors(pos, box, periodic)
+        device = self.potential.device
+        structure.pos = pos.to(device)
+        structure.cell = box.unsqueeze(0).to(device)
+        structure.pbc = periodic.unsqueeze(0).to(device)
+        structure.edge_index = self._pairs.edge_index.to(device)
+        structure.shift = self._pairs.shift.to(device)
+        return self.potential(structure, compute=tuple(compute))
+
+    @property
+    def pairs(self) -> NeighborPairs:
+        """Neighbor list of the last call."""
+        pairs = self._pairs
+        return pairs.sender.numpy(), pairs.receiver.numpy(), pairs.shift.numpy()
+
+    def check(self, numbers: np.ndarray) -> None:
+        """Refuse elements that the potential does not know.
+
+        Raises:
+            ValueError: Naming the unknown elements and the known ones.
+        """
+        self.potential.check(make_structure(numbers, torch.zeros(len(numbers), 3)))
+
+    def _prepare(self, numbers: np.ndarray, charge: float, spin: int) -> None:
+        """Build the structure that later calls fill with positions, and check its elements."""
+        self.check(numbers)
+        structure = make_structure(numbers, torch.zeros(len(numbers), 3), charge=charge, spin=spin)
+        self._structure = structure.to(self.potential.device)
+        self._numbers = np.array(numbers)
+        self._charge_and_spin = (charge, spin)
