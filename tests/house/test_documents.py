@@ -1,0 +1,71 @@
+"""What the documents promise exists: make targets, verbs, files, extras."""
+
+import re
+import tomllib
+
+import pytest
+
+from house.tree import PACKAGE, ROOT
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
+TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+VERBS = {path.stem for path in (PACKAGE / "cli").glob("*.py")} - {"__init__", "console", "main"}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_make_targets_exist(path):
+    named = set(re.findall(r"(?:^|`)make ([a-z]+)", path.read_text(), re.MULTILINE))
+    assert named <= TARGETS
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_verbs_exist(path):
+    named = set(re.findall(r"(?:^|`)dreibein ([a-z]+)", path.read_text(), re.MULTILINE))
+    assert named <= VERBS
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_extras_exist(path):
+    named = re.findall(r"dreibein\[([a-z0-9,]+)\]", path.read_text())
+    assert {e for group in named for e in group.split(",")} <= set(
+        PROJECT["project"]["optional-dependencies"]
+    )
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    links = re.findall(r"\]\(([^)#\s]+)", path.read_text())
+    broken = [link for link in links if "://" not in link and not (path.parent / link).exists()]
+    assert not broken
+
+
+def test_the_readme_shows_both_commands_and_every_verb():
+    text = (ROOT / "README.md").read_text()
+    assert "make demo" in text
+    assert "make test" in text
+    assert {v for v in VERBS if f"dreibein {v}" not in text} == set()
+
+
+def test_the_makefile_installs_the_extras_that_exist():
+    (line,) = re.findall(r"^EXTRAS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(line.split(",")) <= set(PROJECT["project"]["optional-dependencies"])
+
+
+def test_torch_is_pinned_by_the_constraints_alone():
+    assert (ROOT / "constraints.txt").read_text().split() == ["torch==2.13.0"]
+    assert not [d for d in PROJECT["project"]["dependencies"] if "==" in d]
+
+
+def test_continuous_integration_calls_make_test():
+    path = ROOT / ".ci" / "run"
+    assert path.stat().st_mode & 0o111
+    assert path.read_text().splitlines()[-1] == "make test"
+
+
+def test_one_version():
+    text = (PACKAGE / "__init__.py").read_text()
+    (version,) = re.findall(r'__version__ = "([^"]+)"', text)
+    assert PROJECT["project"]["version"] == version
+    assert f"version: {version}" in (ROOT / "CITATION.cff").read_text()
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()
