@@ -41,9 +41,7 @@ def to_dreibein(weights: dict[str, torch.Tensor], layers: int) -> dict[str, torc
     for kind in ("weight", "bias"):
         ours |= {
             f"embedding.pair.{kind}": weights[f"{emb}emb2.{kind}"],
-            f"embedding.distance.{kind}": cat(
-                [f"{emb}distance_proj{k}.{kind}" for k in (1, 2, 3)]
-            ),
+            f"embedding.distance.{kind}": cat([f"{emb}distance_proj{k}.{kind}" for k in (1, 2, 3)]),
             f"embedding.norm.{kind}": weights[f"{emb}init_norm.{kind}"],
             f"embedding.gate.0.{kind}": weights[f"{emb}linears_scalar.0.{kind}"],
             f"embedding.gate.2.{kind}": weights[f"{emb}linears_scalar.1.{kind}"],

@@ -30,23 +30,27 @@ def compare(golden, case, potential, structures):
 
 def structure(golden, pos=None, **options):
     pos = golden["meta"]["pos"] if pos is None else pos
-    made = make_structure(
-        golden["meta"]["z"], torch.tensor(pos, dtype=torch.float64), **options
-    )
+    made = make_structure(golden["meta"]["z"], torch.tensor(pos, dtype=torch.float64), **options)
     return attach_neighbors(made, 4.5)
 
 
 @pytest.mark.parametrize("layers", [0, 1, 2])
 def test_layers(golden, layers):
     compare(
-        golden, f"tensornet_o3_L{layers}", golden_potential(golden, layers=layers), structure(golden)
+        golden,
+        f"tensornet_o3_L{layers}",
+        golden_potential(golden, layers=layers),
+        structure(golden),
     )
 
 
-@pytest.mark.parametrize("case, options", [
-    ("tensornet_so3_L2", {"symmetry": "SO(3)"}),
-    ("tensornet_gauss_L2", {"radial": "gaussian"}),
-])
+@pytest.mark.parametrize(
+    "case, options",
+    [
+        ("tensornet_so3_L2", {"symmetry": "SO(3)"}),
+        ("tensornet_gauss_L2", {"radial": "gaussian"}),
+    ],
+)
 def test_options(golden, case, options):
     compare(golden, case, golden_potential(golden, **options), structure(golden))
 
@@ -54,15 +58,21 @@ def test_options(golden, case, options):
 @pytest.mark.parametrize("charge, case", [(1.0, "q+1"), (-1.0, "q-1")])
 def test_charge(golden, charge, case):
     compare(
-        golden, f"tensornet_o3_L2_{case}", golden_potential(golden), structure(golden, charge=charge)
+        golden,
+        f"tensornet_o3_L2_{case}",
+        golden_potential(golden),
+        structure(golden, charge=charge),
     )
 
 
-@pytest.mark.parametrize("case, cell", [
-    ("nobox", None),
-    ("box9.5_9.2_9.1", [9.5, 9.2, 9.1]),
-    ("triclinic", TRICLINIC),
-])
+@pytest.mark.parametrize(
+    "case, cell",
+    [
+        ("nobox", None),
+        ("box9.5_9.2_9.1", [9.5, 9.2, 9.1]),
+        ("triclinic", TRICLINIC),
+    ],
+)
 def test_boxes(golden, case, cell):
     made = structure(golden, golden["edge_pos"], cell=cell)
     compare(golden, f"tensornet_o3_L2_edge_{case}", golden_potential(golden), made)

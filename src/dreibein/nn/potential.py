@@ -1,7 +1,7 @@
 """A potential: energies of structures from a network, and everything that derives from them."""
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
 import torch
@@ -128,7 +128,11 @@ class Potential(nn.Module):
                 f"choose from {', '.join(OUTPUTS)}"
             )
         differentiate = bool(wanted & {"forces", "stress", "virial", "hessian"})
-        with torch.inference_mode(False), torch.enable_grad() if differentiate else nullcontext():
+        if differentiate:
+            gradient_mode: AbstractContextManager[None] = torch.enable_grad()
+        else:
+            gradient_mode = nullcontext() if self.training else torch.no_grad()
+        with torch.inference_mode(False), gradient_mode:
             if structures.pos.is_inference():
                 structures = structures.clone()  # saved for backward, so made outside that mode
             results = self._evaluate(structures, wanted)
