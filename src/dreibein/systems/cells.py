@@ -165,7 +165,7 @@ def _reject(vector: Tensor, basis: list[Tensor]) -> Tensor:
 
 
 def _normal(basis: list[Tensor], like: Tensor, prefer: int) -> Tensor:
-    """Return the unit vector orthogonal to ``basis`` near axis ``prefer``, or the next that fits."""
+    """Return a unit vector orthogonal to ``basis``, close to axis ``prefer`` if that fits."""
     axes = torch.eye(3, dtype=like.dtype, device=like.device).roll(-prefer, 0)
     # Some axis keeps at least 1/sqrt(3) of its length outside the span of two vectors.
     vectors = [_reject(_reject(axis, basis), basis) for axis in axes]

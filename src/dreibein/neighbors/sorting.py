@@ -1,0 +1,127 @@
+"""From pairs in any order to a `NeighborList`: sorted by receiver, then sender, then shift.
+
+Large lists are sorted by counting, in two stable passes, first by sender and then by receiver. A
+pass is the transposition of a sparse matrix (scipy's CSR to CSC, compiled), which gives the row
+pointers on the way; the second pass even gives the senders. What does not fit into row and column
+travels as one integer: the shift as a number in mixed radix.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dreibein.neighbors.lists import NeighborList
+
+__all__ = ["neighbor_list"]
+
+# Below this many edges np.lexsort is faster than the set-up of the counting sort.
+_SMALL = 5_000
+# Largest table (rows) from which shifts are decoded; beyond, they are computed.
+_TABLE_ROWS = 1_000_000
+
+_Integers = NDArray[Any]  # integers of any width
+
+
+def neighbor_list(
+    sender: _Integers,
+    receiver: _Integers,
+    shift: _Integers,
+    *,
+    num_atoms: int,
+    mirror: bool,
+    repeats: bool,
+) -> NeighborList:
+    """Sort pairs by (receiver, sender, shift).
+
+    Args:
+        sender: [P] atom j.
+        receiver: [P] atom i.
+        shift: [P, 3] cells S.
+        num_atoms: N.
+        mirror: every pair stands for (i, j, S) and (j, i, −S).
+        repeats: two edges may have the same sender and receiver (cells less than twice the
+            cutoff wide); False saves one pass.
+    """
+    radix, code = _encode(shift)
+    # Integers no wider than needed: memory traffic is the cost here.
+    index = np.int32 if max(2 * len(code) + 1, num_atoms) < 2**31 else np.int64
+    sender, receiver = sender.astype(index), receiver.astype(index)
+    if mirror:
+        opposite = np.prod(radix) - 1 - code
+        sender, receiver = np.concatenate((sender, receiver)), np.concatenate((receiver, sender))
+        code = np.concatenate((code, opposite.astype(code.dtype)))
+    order = _sort_small if len(code) < _SMALL else _sort_large
+    sender, code, row_ptr = order(sender, receiver, code, num_atoms, repeats)
+
+    edge_index = torch.empty((2, len(code)), dtype=torch.int64)
+    edge_index[0] = torch.from_numpy(sender)
+    rows = torch.arange(num_atoms)
+    pointers = torch.from_numpy(row_ptr.astype(np.int64))
+    edge_index[1] = torch.repeat_interleave(rows, pointers.diff(), output_size=len(code))
+    return NeighborList(edge_index, _decode(code, radix), pointers)
+
+
+def _encode(shift: _Integers) -> tuple[tuple[int, int, int], _Integers]:
+    """Number the shifts in their order; −S is ``prod(radix) - 1 - code``."""
+    if not len(shift):
+        return (1, 1, 1), np.zeros(0, dtype=np.int32)
+    reach = [int(max(column.max(), -column.min())) for column in shift.T]
+    radix = (2 * reach[0] + 1, 2 * reach[1] + 1, 2 * reach[2] + 1)
+    wide = np.int32 if radix[0] * radix[1] * radix[2] < 2**31 else np.int64
+    code = shift[:, 0].astype(wide)
+    for axis in (1, 2):
+        np.multiply(code, radix[axis], out=code)
+        np.add(code, shift[:, axis], out=code)
+    return radix, code + (radix[0] * radix[1] * radix[2] - 1) // 2
+
+
+def _decode(code: _Integers, radix: tuple[int, int, int]) -> torch.Tensor:
+    """Turn numbers back into shifts, [E, 3] int64."""
+    reach = torch.tensor(radix) // 2
+    rows = radix[0] * radix[1] * radix[2]
+    if rows <= _TABLE_ROWS:
+        table = np.stack(np.unravel_index(np.arange(rows), radix), axis=1)
+        return (torch.from_numpy(table) - reach).index_select(0, torch.from_numpy(code))
+    return torch.from_numpy(np.stack(np.unravel_index(code, radix), axis=1)) - reach
+
+
+def _sort_small(
+    sender: _Integers, receiver: _Integers, code: _Integers, num_atoms: int, repeats: bool
+) -> tuple[_Integers, _Integers, _Integers]:
+    order = np.lexsort((code, sender, receiver))
+    row_ptr = np.zeros(num_atoms + 1, dtype=np.int64)
+    np.cumsum(np.bincount(receiver, minlength=num_atoms), out=row_ptr[1:])
+    return sender[order], code[order], row_ptr
+
+
+def _sort_large(
+    sender: _Integers, receiver: _Integers, code: _Integers, num_atoms: int, repeats: bool
+) -> tuple[_Integers, _Integers, _Integers]:
+    codes = int(code.max()) + 1
+    if repeats:
+        # numpy's stable sort of 16-bit integers is a counting sort too.
+        order = np.argsort(code.astype(np.int16) if codes < 2**15 else code, kind="stable")
+        sender, receiver, code = sender[order], receiver[order], code[order]
+    payload = receiver.astype(np.int32 if num_atoms * codes < 2**31 else np.int64)
+    np.multiply(payload, codes, out=payload)
+    np.add(payload, code, out=payload)
+    one_per_row = np.arange(len(sender) + 1, dtype=sender.dtype)
+    _, payload, pointers = _transpose(payload, sender, one_per_row, num_atoms)
+    receiver = payload // codes
+    np.subtract(payload, receiver * codes, out=payload)
+    sender, code, row_ptr = _transpose(payload, receiver.astype(sender.dtype), pointers, num_atoms)
+    return sender, code, row_ptr
+
+
+def _transpose(
+    data: _Integers, columns: _Integers, row_ptr: _Integers, num_columns: int
+) -> tuple[_Integers, _Integers, _Integers]:
+    """Order ``data`` by column, stable; return its rows, itself, and the columns' pointers."""
+    # Imported here: nothing but this function needs scipy, and importing it takes a while.
+    from scipy.sparse import csr_matrix
+
+    shape = (len(row_ptr) - 1, num_columns)
+    sorted_ = csr_matrix((data, columns, row_ptr), shape=shape, copy=False).tocsc()
+    return sorted_.indices, sorted_.data, sorted_.indptr
