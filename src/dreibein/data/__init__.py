@@ -1,1 +1,35 @@
-"""From files to labelled structures."""
+"""Files to structures with labels: read, converted, checked, divided."""
+
+from dreibein.data.config import DataConfig, StressConvention
+from dreibein.data.dataset import StructureDataset
+from dreibein.data.load import load_data
+from dreibein.data.neighbor_cache import NeighborDataset, with_neighbors
+from dreibein.data.splits import Splits, load_splits, split_indices
+from dreibein.data.statistics import (
+    ReferenceFit,
+    energy_spread,
+    fit_reference_energies,
+    fit_references,
+    forces_rms,
+    isolated_atoms,
+)
+from dreibein.data.store_writer import write_hdf5
+
+__all__ = [
+    "DataConfig",
+    "NeighborDataset",
+    "ReferenceFit",
+    "Splits",
+    "StressConvention",
+    "StructureDataset",
+    "energy_spread",
+    "fit_reference_energies",
+    "fit_references",
+    "forces_rms",
+    "isolated_atoms",
+    "load_data",
+    "load_splits",
+    "split_indices",
+    "with_neighbors",
+    "write_hdf5",
+]
