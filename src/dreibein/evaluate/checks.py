@@ -3,6 +3,7 @@
 import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -10,7 +11,7 @@ from torch_geometric.data import Data
 
 from dreibein.evaluate.consistency import force_error, stress_error
 from dreibein.evaluate.probes import Probe, has_stress
-from dreibein.evaluate.smoothness import Curve, find_crossings, scan_crossing
+from dreibein.evaluate.smoothness import find_crossings, measure_jumps, scan_crossing
 from dreibein.evaluate.symmetry import (
     SYMMETRIES,
     measure_extensivity,
@@ -275,7 +276,8 @@ def _smoothness(
     exact: Probe, structures: Sequence[Data], seed: int
 ) -> tuple[list[Check], CutoffScan | None]:
     cutoff = exact.potential.cutoff
-    curves = [scan_crossing(exact, c) for c in find_crossings(structures, cutoff, seed=seed)]
+    crossings = find_crossings(structures, cutoff, seed=seed)
+    jumps = [measure_jumps(exact, crossing) for crossing in crossings]
     published = getattr(exact.potential.config, "envelope", "smooth") == "cosine"
     reason = "the published cosine envelope: its curvature jumps at the cutoff"
     checks = []
@@ -285,25 +287,15 @@ def _smoothness(
                 f"jump of the {name} at the cutoff",
                 "smoothness",
                 "float64",
-                max((curve.jumps[order] for curve in curves), default=None),
+                max((jump[order] for jump in jumps), default=None),
                 JUMP_LIMITS[order],
                 unit=unit,
                 not_claimed=reason if published and order == 2 else "",
-                note="" if curves else "no pair of these frames can cross the cutoff",
+                note="" if crossings else "no pair of these frames can cross the cutoff",
             )
         )
-    return checks, _worst_scan(curves, cutoff)
-
-
-def _worst_scan(curves: Sequence[Curve], cutoff: float) -> CutoffScan | None:
-    if not curves:
-        return None
-    worst = max(curves, key=lambda curve: curve.jumps[2])
-    return CutoffScan(
-        text=worst.text,
-        cutoff=cutoff,
-        distance=worst.distance,
-        energy=worst.energy,
-        slope=worst.slope,
-        curvature=worst.curvature,
-    )
+    if not crossings:
+        return checks, None
+    worst = max(range(len(jumps)), key=lambda k: jumps[k][2])
+    curve = scan_crossing(exact, crossings[worst])
+    return checks, CutoffScan(cutoff=cutoff, **asdict(curve))

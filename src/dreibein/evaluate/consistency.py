@@ -13,8 +13,8 @@ FORCE_STEP = 1e-3  # Å
 STRAIN_STEP = 2e-4
 # Five-point rule: f' = (f(−2h) − 8 f(−h) + 8 f(h) − f(2h)) / 12h, error of order h⁴.
 STENCIL = ((-2.0, 1.0 / 12.0), (-1.0, -8.0 / 12.0), (1.0, 8.0 / 12.0), (2.0, -1.0 / 12.0))
-MAX_COMPONENTS = 24  # force components per frame
-ATOM_BUDGET = 40_000  # atoms evaluated per frame, which bounds the components of large frames
+MAX_COMPONENTS = 12  # force components per frame
+ATOM_BUDGET = 10_000  # atoms evaluated per frame, which bounds the components of large frames
 
 
 def force_error(probe: Probe, structures: Sequence[Data], *, seed: int = 0) -> float:

@@ -157,7 +157,7 @@ def _groups(rows: list[FrameRow], meter: ErrorMeter) -> list[GroupErrors]:
             frames=sum(r.config_type == name for r in rows),
             metrics=metrics,
         )
-        for name, metrics in meter.byconfig_type().items()
+        for name, metrics in meter.by_config_type().items()
     ]
 
 

@@ -14,7 +14,7 @@ from dreibein.systems.cells import strain as strained_geometry
 if TYPE_CHECKING:
     from dreibein.nn import Potential
 
-MAX_ATOMS = 4096  # atoms evaluated at once
+MAX_ATOMS = 256  # atoms evaluated at once: float64 and wide networks want memory
 
 
 class Probe:
@@ -33,7 +33,7 @@ class Probe:
         """Return energy [], forces [N, 3] and stress [3, 3] of each structure, as asked for."""
         results: list[dict[str, Tensor]] = []
         for chunk in _chunks(structures):
-            batch = join([attach_neighbors(s, self.potential.cutoff) for s in chunk])
+            batch = join([self._ready(structure) for structure in chunk])
             found = self.potential(batch.to(self.potential.device), compute=compute)
             found = {name: found[name].detach().cpu().double() for name in compute}
             start = 0
@@ -44,6 +44,10 @@ class Probe:
                     {name: v[atoms] if name == "forces" else v[row] for name, v in found.items()}
                 )
         return results
+
+    def _ready(self, structure: Data) -> Data:
+        """The structure without its labels, which its changed copies lack, and with neighbors."""
+        return attach_neighbors(with_geometry(structure, structure.pos), self.potential.cutoff)
 
     def energies(self, structures: Sequence[Data]) -> Tensor:
         """Energy of each structure [S] in eV."""

@@ -15,9 +15,8 @@ from dreibein.neighbors import find_neighbors
 MAX_CROSSINGS = 4
 SEARCH = 0.5  # Å around the cutoff in which a pair of the frame itself is taken
 SCAN_HALF_WIDTH = 0.3  # Å
-SCAN_POINTS = 61
-SIDE = 1e-6  # Å from the cutoff, on either side
-STEP = 1e-4  # Å of the one-sided differences
+SCAN_POINTS = 49
+STEP = 1e-4  # Å between the points of a finite difference
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Crossing:
 
 @dataclass(frozen=True)
 class Curve:
-    """E, E' and E'' along a crossing, and the jumps of the three at the cutoff.
+    """E, E' and E'' along a crossing.
 
     Attributes:
         text: Which atom crosses whose cutoff.
@@ -47,7 +46,6 @@ class Curve:
         energy: eV, relative to the outermost point.
         slope: eV/Å.
         curvature: eV/Å².
-        jumps: Of E, E', E'' at the cutoff, in eV, eV/Å, eV/Å².
     """
 
     text: str
@@ -55,7 +53,6 @@ class Curve:
     energy: list[float]
     slope: list[float]
     curvature: list[float]
-    jumps: tuple[float, float, float]
 
 
 def find_crossings(structures: Sequence[Data], cutoff: float, *, seed: int = 0) -> list[Crossing]:
@@ -124,11 +121,36 @@ def _visitors_of(structure: Data, seed: int) -> list[tuple[tuple[int, int], Cros
     return found
 
 
-def scan_crossing(probe: Probe, crossing: Crossing) -> Curve:
-    """E(r), E'(r) from the forces and E''(r) from their differences, and the jumps at the cutoff.
+def measure_jumps(probe: Probe, crossing: Crossing) -> tuple[float, float, float]:
+    """Jumps of E, E' and E'' at the cutoff, in eV, eV/Å, eV/Å².
 
-    The jump of a derivative is its limit from outside minus its limit from inside, each taken
-    within 2·10⁻⁴ Å of the cutoff.
+    A jump is the limit from outside minus the limit from inside, each extrapolated to the cutoff
+    by a cubic through E and E' at four points within 4·10⁻⁴ Å of it.
+
+    Args:
+        probe: The potential in float64.
+        crossing: The path.
+    """
+    cutoff = probe.potential.cutoff
+    offsets = np.arange(1, 5)
+    value, derivative = _extrapolation(offsets)
+    limits = []
+    for side in (-STEP, STEP):
+        energy, slope = _along(probe, crossing, cutoff + side * offsets)
+        limits.append((value @ energy, value @ slope, derivative @ slope / side))
+    inside, outside = limits
+    energy_jump, slope_jump, curvature_jump = np.abs(np.subtract(outside, inside)).tolist()
+    return energy_jump, slope_jump, curvature_jump
+
+
+def _extrapolation(offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights that give value and derivative at 0 of the polynomial through the offsets."""
+    inverse = np.linalg.inv(np.vander(offsets, increasing=True).astype(float))
+    return inverse[0], inverse[1]
+
+
+def scan_crossing(probe: Probe, crossing: Crossing) -> Curve:
+    """E(r), E'(r) from the forces and E''(r) from their central differences.
 
     Args:
         probe: The potential in float64.
@@ -145,21 +167,7 @@ def scan_crossing(probe: Probe, crossing: Crossing) -> Curve:
         energy=(energy - energy[-1]).tolist(),
         slope=slope.tolist(),
         curvature=((ahead - behind) / (2 * STEP)).tolist(),
-        jumps=_jumps(probe, crossing, cutoff),
     )
-
-
-def _jumps(probe: Probe, crossing: Crossing, cutoff: float) -> tuple[float, float, float]:
-    offsets = SIDE + STEP * np.arange(3)
-    inside, inside_slope = _along(probe, crossing, cutoff - offsets)
-    outside, outside_slope = _along(probe, crossing, cutoff + offsets)
-    rule = np.array([3.0, -4.0, 1.0]) / (2 * STEP)  # one-sided derivative, error of order h²
-    left, right = inside_slope @ rule, -outside_slope @ rule
-    mean_slope = 0.5 * (inside_slope[0] + outside_slope[0])
-    # What a smooth function changes by between the two sides is no jump.
-    energy_jump = outside[0] - inside[0] - 2 * SIDE * mean_slope
-    slope_jump = outside_slope[0] - inside_slope[0] - SIDE * (left + right)
-    return abs(float(energy_jump)), abs(float(slope_jump)), abs(float(right - left))
 
 
 def _along(probe: Probe, crossing: Crossing, distances: np.ndarray) -> tuple[np.ndarray, ...]:
