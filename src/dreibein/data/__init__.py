@@ -14,6 +14,7 @@ from dreibein.data.statistics import (
     isolated_atoms,
 )
 from dreibein.data.store_writer import write_hdf5
+from dreibein.data.structures import conformers, read_structure
 
 __all__ = [
     "DataConfig",
@@ -22,6 +23,7 @@ __all__ = [
     "Splits",
     "StressConvention",
     "StructureDataset",
+    "conformers",
     "energy_spread",
     "fit_reference_energies",
     "fit_references",
@@ -29,6 +31,7 @@ __all__ = [
     "isolated_atoms",
     "load_data",
     "load_splits",
+    "read_structure",
     "split_indices",
     "with_neighbors",
     "write_hdf5",

@@ -94,6 +94,8 @@ def _candidates(raw: RawSource, label: str) -> list[RawColumn]:
 
 def _fits(raw: RawSource, label: str, column: RawColumn) -> bool:
     """Whether the first value has the size that the label needs."""
+    if label not in FIELDS:
+        return True
     field = FIELDS[label]
     frame = int(column.frames[0])
     atoms = int(raw.offsets[frame + 1] - raw.offsets[frame])

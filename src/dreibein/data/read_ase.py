@@ -1,5 +1,6 @@
 """Everything that ASE reads: extxyz, trajectories, outputs of codes, and ASE databases."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -53,6 +54,20 @@ def read_ase(
         convention_reason=_REASON,
         written_units=units,
     )
+
+
+def last_frame(name: str) -> Atoms:
+    """Last frame of a file, or the one that 'file@index' names."""
+    frame = None
+    if "@" not in name:
+        with contextlib.suppress(Exception):  # the frame-wise reader below says where it breaks
+            frame = ase.io.read(name)  # ASE seeks the end where the format allows
+    if frame is None:
+        for frame in _frames(name):
+            pass
+    if frame is None:
+        raise ValueError(f"{name}: holds no frames")
+    return frame
 
 
 def file_of(name: str) -> Path:

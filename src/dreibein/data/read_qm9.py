@@ -3,8 +3,9 @@
 import csv
 import hashlib
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -43,12 +44,11 @@ def read_qm9(
     Raises:
         ImportError: qm9pack is not installed.
     """
-    columns: dict[str, list[str]] = {"XYZ_Ang": [], "Elements": [], "Mulliken_pop": []}
-    columns |= {source: [] for source, _ in TARGETS.values()}
-    for row in _rows(_folder(), limit):
-        for name, values in columns.items():
-            values.append(row[name])
-        done = len(columns["XYZ_Ang"])
+    names = ["XYZ_Ang", "Elements", "Mulliken_pop", *(source for source, _ in TARGETS.values())]
+    columns: dict[str, list[str]] = {name: [] for name in names}
+    for done, row in enumerate(_rows(_folder(), names, limit), start=1):
+        for values, text in zip(columns.values(), row):
+            values.append(text)
         if progress is not None and done % 5000 == 0:
             progress(done, limit or _ROWS, "molecules")
     return _source(columns, "qm9" if limit is None else f"qm9:{limit}")
@@ -61,14 +61,18 @@ def _folder() -> Path:
     return Path(spec.origin).parent / "data"
 
 
-def _rows(folder: Path, limit: int | None) -> Iterator[dict[str, str]]:
+def _rows(folder: Path, names: Sequence[str], limit: int | None) -> Iterator[Sequence[str]]:
+    """The named cells of each molecule."""
     count = 0
     for table in _TABLES:
         with open(folder / table, newline="") as file:
-            for row in csv.DictReader(file):
+            reader = csv.reader(file)
+            header = next(reader)
+            cells = itemgetter(*(header.index(name) for name in names))
+            for row in reader:
                 if limit is not None and count >= limit:
                     return
-                yield row
+                yield cells(row)
                 count += 1
 
 

@@ -134,9 +134,10 @@ def _own_target(unit: str) -> tuple[str, float]:
     powers = dict(zip(("eV", "Å", "time", "e", "K"), dimension))
     if powers.pop("time") or not any(powers.values()):
         return unit, 1.0
-    above = [_power(name, p) for name, p in powers.items() if p > 0]
-    below = [_power(name, -p) for name, p in powers.items() if p < 0]
-    target = "/".join(["*".join(sorted(above, reverse=True)) or "1", *below])
+    ordered = {name: powers[name] for name in ("e", "eV", "Å", "K")}
+    above = [_power(name, p) for name, p in ordered.items() if p > 0]
+    below = [_power(name, -p) for name, p in ordered.items() if p < 0]
+    target = "/".join(["*".join(above) or "1", *below])
     return target, conversion_factor(unit, target)
 
 
