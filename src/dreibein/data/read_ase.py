@@ -4,7 +4,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ase.io
 from ase import Atoms
@@ -58,13 +58,13 @@ def read_ase(
 
 def last_frame(name: str) -> Atoms:
     """Last frame of a file, or the one that 'file@index' names."""
-    frame = None
+    frame: Atoms | None = None
     if "@" not in name:
         with contextlib.suppress(Exception):  # the frame-wise reader below says where it breaks
-            frame = ase.io.read(name)  # ASE seeks the end where the format allows
+            frame = cast(Atoms, ase.io.read(name))  # ASE seeks the end where the format allows
     if frame is None:
-        for frame in _frames(name):
-            pass
+        for following in _frames(name):
+            frame = following
     if frame is None:
         raise ValueError(f"{name}: holds no frames")
     return frame

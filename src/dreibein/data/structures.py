@@ -1,5 +1,6 @@
 """A single structure from a file or a SMILES string, and conformers of a molecule."""
 
+import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def conformers(smiles: str, number: int, seed: int = 0) -> list[Atoms]:
     """
     if number < 1:
         raise ValueError(f"the number of conformers must be at least 1, not {number}")
-    chem = _rdkit()
+    chem, embedding = _rdkit()
     molecule = chem.MolFromSmiles(smiles) if smiles.strip() else None
     if molecule is None:
         raise ValueError(
@@ -86,7 +87,7 @@ def conformers(smiles: str, number: int, seed: int = 0) -> list[Atoms]:
         )
     molecule = chem.AddHs(molecule)
     fragments = chem.GetMolFrags(molecule, asMols=True)
-    sets = [_embed(chem, fragment, smiles, number, seed) for fragment in fragments]
+    sets = [_embed(embedding, fragment, smiles, number, seed) for fragment in fragments]
     charge = float(chem.GetFormalCharge(molecule))
     spin = 1 + sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
     found = []
@@ -97,53 +98,49 @@ def conformers(smiles: str, number: int, seed: int = 0) -> list[Atoms]:
     return found
 
 
-def _rdkit() -> Any:
-    """`rdkit.Chem` with its messages on stderr switched off (errors are raised here instead)."""
+def _rdkit() -> tuple[Any, Any]:
+    """`rdkit.Chem` and `rdkit.Chem.AllChem`, silenced: errors are raised here instead."""
     try:
-        from rdkit import Chem, RDLogger
-        from rdkit.Chem import AllChem  # noqa: F401  (registers the embedding)
+        chem = importlib.import_module("rdkit.Chem")
+        embedding = importlib.import_module("rdkit.Chem.AllChem")
+        importlib.import_module("rdkit.RDLogger").DisableLog("rdApp.*")
     except ImportError as error:
         raise ImportError(
             'reading SMILES needs rdkit: pip install "dreibein[label]", or give a structure file'
         ) from error
-    RDLogger.DisableLog("rdApp.*")
-    return Chem
+    return chem, embedding
 
 
-def _embed(chem: Any, molecule: Any, smiles: str, number: int, seed: int) -> list[Atoms]:
+def _embed(embedding: Any, molecule: Any, smiles: str, number: int, seed: int) -> list[Atoms]:
     """Conformers of one connected molecule by ascending force-field energy."""
-    from rdkit.Chem import AllChem
-
-    options = AllChem.ETKDGv3()
+    options = embedding.ETKDGv3()
     # RDKit multiplies its seed by the conformer's number: 0 would make them all equal.
     options.randomSeed = 1 + int(np.random.SeedSequence(seed).generate_state(1)[0]) % _SEED_RANGE
     options.numThreads = 1
     options.pruneRmsThresh = 0.1 if number > 1 else -1.0
-    ids = list(AllChem.EmbedMultipleConfs(molecule, number, options))
+    ids = list(embedding.EmbedMultipleConfs(molecule, number, options))
     if not ids:  # strained cages: start from random coordinates
         options.useRandomCoords = True
-        ids = list(AllChem.EmbedMultipleConfs(molecule, number, options))
+        ids = list(embedding.EmbedMultipleConfs(molecule, number, options))
     if not ids:
         raise ValueError(
             f"no three-dimensional geometry was found for '{smiles}'; give a structure file instead"
         )
-    energies = _optimize(molecule)
+    energies = _optimize(embedding, molecule)
     numbers = [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
     order = sorted(range(len(ids)), key=lambda k: (energies[k], k))
     return [Atoms(numbers, molecule.GetConformer(ids[k]).GetPositions()) for k in order]
 
 
-def _optimize(molecule: Any) -> list[float]:
+def _optimize(embedding: Any, molecule: Any) -> list[float]:
     """Force-field energies (kcal/mol) after optimizing all conformers in place."""
-    from rdkit.Chem import AllChem
-
     count = molecule.GetNumConformers()
     if molecule.GetNumAtoms() == 1:
         return [0.0] * count
-    if AllChem.MMFFHasAllMoleculeParams(molecule):
-        results = AllChem.MMFFOptimizeMoleculeConfs(molecule, maxIters=_OPTIMIZER_STEPS)
-    elif AllChem.UFFHasAllMoleculeParams(molecule):
-        results = AllChem.UFFOptimizeMoleculeConfs(molecule, maxIters=_OPTIMIZER_STEPS)
+    if embedding.MMFFHasAllMoleculeParams(molecule):
+        results = embedding.MMFFOptimizeMoleculeConfs(molecule, maxIters=_OPTIMIZER_STEPS)
+    elif embedding.UFFHasAllMoleculeParams(molecule):
+        results = embedding.UFFOptimizeMoleculeConfs(molecule, maxIters=_OPTIMIZER_STEPS)
     else:
         return [0.0] * count  # the embedding alone must do
     return [float(energy) for _, energy in results]
