@@ -1,1 +1,26 @@
-"""The training loop."""
+"""Training: loss, loop, checkpoints, resume, several devices."""
+
+from dreibein.train.config import (
+    Constant,
+    Cosine,
+    EnergyTerm,
+    Losses,
+    LossTerm,
+    Plateau,
+    TrainingConfig,
+)
+from dreibein.train.devices import launch
+from dreibein.train.fit import FitResult, fit
+
+__all__ = [
+    "Constant",
+    "Cosine",
+    "EnergyTerm",
+    "FitResult",
+    "LossTerm",
+    "Losses",
+    "Plateau",
+    "TrainingConfig",
+    "fit",
+    "launch",
+]
