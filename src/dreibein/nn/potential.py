@@ -133,7 +133,7 @@ class Potential(nn.Module):
         else:
             gradient_mode = nullcontext() if self.training else torch.no_grad()
         with torch.inference_mode(False), gradient_mode:
-            if structures.pos.is_inference():
+            if any(isinstance(v, Tensor) and v.is_inference() for _, v in structures):
                 structures = structures.clone()  # saved for backward, so made outside that mode
             results = self._evaluate(structures, wanted)
         if self.training:
