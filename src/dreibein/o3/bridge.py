@@ -31,7 +31,7 @@ def paths(rank: int) -> tuple[tuple[int, FloatArray], ...]:
     if rank == 0:
         return ((0, np.ones((1, 1))),)
     found = []
-    for l, rows in paths(rank - 1):  # noqa: E741
+    for l, rows in paths(rank - 1):
         for degree in range(abs(l - 1), l + 2):
             if l == 0 and degree == 0:
                 continue
@@ -47,7 +47,7 @@ def irreps_of(kind: Cartesian) -> Irreps:
     >>> irreps_of(Cartesian(2)), irreps_of(Cartesian(1, is_pseudo=True))
     (Irreps("1x0e+1x1e+1x2e"), Irreps("1x1e"))
     """
-    return Irreps(Block(1, Irrep(l, kind.parity)) for l, _ in paths(kind.rank)).simplify()  # noqa: E741
+    return Irreps(Block(1, Irrep(l, kind.parity)) for l, _ in paths(kind.rank)).simplify()
 
 
 def decompose(reps: TensorReps) -> Irreps:
@@ -95,7 +95,7 @@ def to_cartesian(reps: TensorReps, x: Tensor) -> Tensor:
     return torch.cat(pieces, -1) if pieces else x
 
 
-def symmetric_traceless(l: int, *, dtype: torch.dtype = torch.float64) -> Tensor:  # noqa: E741
+def symmetric_traceless(l: int, *, dtype: torch.dtype = torch.float64) -> Tensor:
     """Isometry [3^l, 2l+1] from degree l to the symmetric traceless tensors of rank l.
 
     >>> embedding = symmetric_traceless(2)
@@ -113,5 +113,10 @@ def _constant(rank: int, dtype: torch.dtype, device: torch.device) -> Tensor:
         )
 
 
+@torch.compiler.assume_constant_result
+def _traced(rank: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return _constant(rank, dtype, device)
+
+
 def _matrix(rank: int, like: Tensor) -> Tensor:
-    return _constant(rank, like.dtype, like.device)
+    return _traced(rank, like.dtype, like.device)

@@ -22,7 +22,7 @@ _X, _Y, _Z = 2, 0, 1
 
 
 @lru_cache(maxsize=64)
-def raising(l: int) -> FloatArray:  # noqa: E741
+def raising(l: int) -> FloatArray:
     """Tensor c [2l-1, 3, 2l+1] with sum_{ai} c[a,i,m] c[a,i,n] = delta_mn: l embeds in (l-1) x 1.
 
     >>> raising(1).reshape(3, 3)
@@ -47,13 +47,13 @@ def raising(l: int) -> FloatArray:  # noqa: E741
     return table
 
 
-def _step(l: int, m: int) -> float:  # noqa: E741
+def _step(l: int, m: int) -> float:
     """Weight of degree l, order m in sin(theta) times degree l-1, order m-1."""
     return sqrt((l + m) * (l + m - 1) / ((2 * l + 1) * (2 * l - 1)))
 
 
 @lru_cache(maxsize=64)
-def generators(l: int) -> FloatArray:  # noqa: E741
+def generators(l: int) -> FloatArray:
     """J [3, 2l+1, 2l+1], antisymmetric: D(exp of the rotation vector w) = exp(sum_i w_i J_i)."""
     if l == 0:
         return np.zeros((3, 1, 1))
@@ -67,7 +67,7 @@ def generators(l: int) -> FloatArray:  # noqa: E741
 
 
 @lru_cache(maxsize=256)
-def couple_vector(l: int, degree: int) -> FloatArray:  # noqa: E741
+def couple_vector(l: int, degree: int) -> FloatArray:
     """Tensor q [2l+1, 3, 2*degree+1] with orthonormal columns: it embeds `degree` in l x 1.
 
     `degree` is l-1, l or l+1; for l = degree = 1 the coupling is the cross product over sqrt(2).
@@ -83,14 +83,19 @@ def couple_vector(l: int, degree: int) -> FloatArray:  # noqa: E741
     return coupling / np.sqrt((coupling[..., 0] ** 2).sum())
 
 
-@lru_cache(maxsize=256)
-def raising_factors(
-    l: int,  # noqa: E741
-    dtype: torch.dtype,
-    device: torch.device,
-) -> tuple[Tensor, Tensor]:
+def raising_factors(l: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """`raising(l)` as matrices [(i m), a] and [n, (j b)] for the two products of a raising step."""
+    c, size = raising_tensor(l, dtype, device), 2 * l + 1
+    return c.permute(1, 2, 0).reshape(3 * size, -1), c.permute(2, 1, 0).reshape(size, -1)
+
+
+@torch.compiler.assume_constant_result
+def raising_tensor(l: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`raising(l)` on a device; kept."""
+    return _raising_tensor(l, dtype, device)
+
+
+@lru_cache(maxsize=256)
+def _raising_tensor(l: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):
-        c = torch.tensor(raising(l), dtype=dtype, device=device)
-        size = 2 * l + 1
-        return c.permute(1, 2, 0).reshape(3 * size, -1), c.permute(2, 1, 0).reshape(size, -1)
+        return torch.tensor(raising(l), dtype=dtype, device=device)

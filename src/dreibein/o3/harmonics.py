@@ -4,7 +4,6 @@ They transform as Y_l(M r) = P_l(M) Y_l(r) for orthogonal M, are homogeneous of 
 unit sphere have the norm 1 ("norm") or sqrt(2l+1) ("component"), as in e3nn.
 """
 
-from functools import lru_cache
 from math import sqrt
 
 import torch
@@ -33,16 +32,16 @@ def solid_harmonics(lmax: int, vectors: Tensor, *, normalization: str = "compone
         raise ValueError(f"normalization is one of {NORMALIZATIONS}, got {normalization!r}")
     degrees = [torch.ones_like(vectors[..., :1])]
     with full_precision(vectors):
-        for l in range(1, lmax + 1):  # noqa: E741
+        for l in range(1, lmax + 1):
             _, right = raising_factors(l, vectors.dtype, vectors.device)
             product = (vectors[..., :, None] * degrees[-1][..., None, :]).flatten(-2)
             degrees.append(product @ right.mT * _scale(l))
     if normalization == "component":
-        degrees = [degree * sqrt(2 * l + 1) for l, degree in enumerate(degrees)]  # noqa: E741
+        degrees = [degree * sqrt(2 * l + 1) for l, degree in enumerate(degrees)]
     return torch.cat(degrees, -1)
 
 
-@lru_cache(maxsize=64)
-def _scale(l: int) -> float:  # noqa: E741
+@torch.compiler.assume_constant_result
+def _scale(l: int) -> float:
     """s_l: along the polar axis only m = 0 differs from zero, and stays 1."""
     return float(1.0 / raising(l)[l - 1, 1, l])

@@ -22,7 +22,7 @@ class Irrep:
     (5, True)
     """
 
-    l: int  # noqa: E741, the field's letter
+    l: int
     p: int
 
     @classmethod

@@ -18,4 +18,6 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
 def caching_mode() -> tuple[bool, bool]:
     """Key under which a cached tensor may be used again: gradients recorded, inference mode."""
+    if torch.compiler.is_compiling():
+        return torch.is_grad_enabled(), False
     return torch.is_grad_enabled(), torch.is_inference_mode_enabled()

@@ -48,7 +48,7 @@ def determinant(matrix: Tensor) -> Tensor:
     return (first * torch.linalg.cross(second, third)).sum(-1)
 
 
-def raise_degree(lower: Tensor, matrix: Tensor, l: int) -> Tensor:  # noqa: E741
+def raise_degree(lower: Tensor, matrix: Tensor, l: int) -> Tensor:
     """Equation (1), batch last: P_l [2l+1, 2l+1, N] from P_{l-1} [2l-1, 2l-1, N], M [3, 3, N]."""
     left, right = raising_factors(l, matrix.dtype, matrix.device)
     size, small, count = 2 * l + 1, 2 * l - 1, matrix.shape[-1]
@@ -59,7 +59,7 @@ def raise_degree(lower: Tensor, matrix: Tensor, l: int) -> Tensor:  # noqa: E741
     return right @ joined.reshape(size, 3 * small, count)
 
 
-def wigner_matrix(l: int, matrix: Tensor, *, pseudo: bool = False) -> Tensor:  # noqa: E741
+def wigner_matrix(l: int, matrix: Tensor, *, pseudo: bool = False) -> Tensor:
     """P_l(M), or P_l^p(M) if `pseudo`: the Wigner matrix [..., 2l+1, 2l+1] of M [..., 3, 3].
 
     Args:
