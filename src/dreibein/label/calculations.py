@@ -1,0 +1,88 @@
+"""What a quantum-chemical method offers, whichever program stands behind it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class ConvergenceError(RuntimeError):
+    """The self-consistent field of one geometry was not found."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Results for one geometry.
+
+    Attributes:
+        energy: Total energy in eV.
+        forces: -dE/dx [N, 3] in eV/Å.
+        charges: Mulliken charges [N] in e.
+        dipole: Dipole moment [3] in e·Å about the origin of the coordinates; None in a cell.
+        stress: (1/V) dE/dε [3, 3] in eV/Å³, tension positive; None without a cell.
+    """
+
+    energy: float
+    forces: Array
+    charges: Array
+    dipole: Array | None = None
+    stress: Array | None = None
+
+
+class Calculation(Protocol):
+    """One structure at one level of theory; only its positions move."""
+
+    def energy_and_forces(self, positions: Array) -> tuple[float, Array]:
+        """Energy in eV and forces in eV/Å, started from the solution before (fast)."""
+
+    def forget(self) -> None:
+        """Start the next call from nothing, so that it depends on its positions alone."""
+
+    def labels(self, positions: Array) -> Labels:
+        """All labels, tightly converged from nothing: a function of the positions alone."""
+
+
+class Method(Protocol):
+    """A level of theory."""
+
+    name: str
+    packages: tuple[str, ...]
+    frames_per_task: int
+
+    def check(self, atoms: Atoms) -> None:
+        """Refuse, as ValueError, an element, charge, spin or cell that the method cannot treat."""
+
+    def calculation(self, atoms: Atoms) -> Calculation:
+        """Calculation of a structure; charge and spin are those of `atoms.info`."""
+
+
+def total_charge(atoms: Atoms) -> int:
+    """Total charge in e, `atoms.info["charge"]`.
+
+    Raises:
+        ValueError: The charge is no whole number.
+    """
+    charge = float(atoms.info.get("charge", 0))
+    if charge != round(charge):
+        raise ValueError(f"a total charge of {charge:g} e is no whole number; correct it")
+    return round(charge)
+
+
+def unpaired_electrons(atoms: Atoms) -> int:
+    """Unpaired electrons, multiplicity less one, checked against the number of electrons.
+
+    Raises:
+        ValueError: The multiplicity does not fit.
+    """
+    spin, charge = int(atoms.info.get("spin", 1)), total_charge(atoms)
+    electrons = int(atoms.numbers.sum()) - charge
+    if spin < 1 or spin - 1 > electrons or (electrons - spin + 1) % 2:
+        raise ValueError(
+            f"{atoms.get_chemical_formula()} with a charge of {charge:+d} has {electrons} "
+            f"electrons, which a spin multiplicity of {spin} does not fit; set charge or spin"
+        )
+    return spin - 1

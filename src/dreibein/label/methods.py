@@ -1,0 +1,36 @@
+"""From a method's name to the method."""
+
+import difflib
+
+from dreibein.label.calculations import Method
+from dreibein.label.dft import COMMON_FUNCTIONALS, DftMethod
+from dreibein.label.xtb import XTB_METHODS, XtbMethod
+
+_EXAMPLE_BASIS = "def2-SVP"
+
+
+def make_method(name: str) -> Method:
+    """Method of a name: GFN2-xTB, GFN1-xTB, `functional/basis` or `HF/basis`.
+
+    Raises:
+        ValueError: The name is not known; the nearest ones are named.
+        ImportError: The package behind it is missing; the extra is named.
+
+    >>> make_method("gfn2-xtb").name
+    'GFN2-xTB'
+    """
+    if "/" in name:
+        return DftMethod(name)
+    for known in XTB_METHODS:
+        if name.lower() == known.lower():
+            return XtbMethod(known)
+    choices = [*XTB_METHODS, *COMMON_FUNCTIONALS]
+    by_low = {choice.lower(): choice for choice in choices}
+    if name.lower() in by_low:
+        raise ValueError(f"'{name}' lacks its basis set: write {name}/{_EXAMPLE_BASIS}, say")
+    close = difflib.get_close_matches(name.lower(), by_low, n=2, cutoff=0.4)
+    shown = [
+        by_low[low] if by_low[low] in XTB_METHODS else f"{by_low[low]}/{_EXAMPLE_BASIS}"
+        for low in close or ("gfn2-xtb", "pbe")
+    ]
+    raise ValueError(f"'{name}' is no method; nearest are {' and '.join(shown)}")
