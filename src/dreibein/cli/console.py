@@ -36,7 +36,7 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
         with Progress(*columns, console=err) as bar:
             task = bar.add_task(title, total=None, note="")
             yield lambda done, total, note: bar.update(
-                task, completed=done, total=total, note=note
+                task, completed=done, total=total or None, note=note
             )
         return
     last = time.monotonic()
@@ -44,8 +44,9 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
     def report(done: int, total: int, note: str) -> None:
         nonlocal last
         now = time.monotonic()
-        if done >= total or now - last >= PLAIN_INTERVAL_S:
+        if 0 < total <= done or now - last >= PLAIN_INTERVAL_S:
             last = now
-            err.print(f"{title}: {done}/{total} {note}".rstrip())
+            of = f"/{total}" if total else ""  # 0: the total is not known
+            err.print(f"{title}: {done}{of} {note}".rstrip())
 
     yield report

@@ -2,6 +2,8 @@
 
 from dreibein.data.config import DataConfig, StressConvention
 from dreibein.data.dataset import StructureDataset
+from dreibein.data.doctor import examine
+from dreibein.data.examination import Examination, Finding
 from dreibein.data.load import load_data
 from dreibein.data.neighbor_cache import NeighborDataset, with_neighbors
 from dreibein.data.splits import Splits, load_splits, split_indices
@@ -18,6 +20,8 @@ from dreibein.data.structures import conformers, read_structure
 
 __all__ = [
     "DataConfig",
+    "Examination",
+    "Finding",
     "NeighborDataset",
     "ReferenceFit",
     "Splits",
@@ -25,6 +29,7 @@ __all__ = [
     "StructureDataset",
     "conformers",
     "energy_spread",
+    "examine",
     "fit_reference_energies",
     "fit_references",
     "forces_rms",

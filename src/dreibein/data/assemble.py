@@ -147,22 +147,28 @@ def _rows(
 
 
 def _matrices(raw: RawSource, label: str, column: RawColumn, convention: StressConvention) -> Array:
-    """[K, 3, 3] from six, nine or 3x3 numbers."""
+    """[K, 3, 3] from six, nine or 3x3 numbers.
+
+    A foreign order applies to nine numbers too: six in that order were taken for ASE's when the
+    matrix was made (as ASE's calculators do with whatever they are given).
+    """
     matrices = np.empty((len(column.frames), 3, 3))
-    foreign = label in ("stress", "virial")
-    positions = convention.positions if foreign else StressConvention().positions
+    six = StressConvention().positions
+    positions = convention.positions if label in ("stress", "virial") else six
     for k, row in enumerate(column.rows):
         flat = np.ravel(row)
         if flat.size == 9:
             matrices[k] = flat.reshape(3, 3)
-        elif flat.size == 6:
-            for number, (i, j) in zip(flat, positions):
-                matrices[k, i, j] = matrices[k, j, i] = number
-        else:
+            if positions == six:
+                continue
+            flat = np.array([matrices[k, i, j] for i, j in six])
+        if flat.size != 6:
             raise ValueError(
                 f"{raw.name}, frame {int(column.frames[k])}: '{column.key}' has {flat.size} "
                 f"numbers where label '{label}' needs 6 or 9"
             )
+        for number, (i, j) in zip(flat, positions):
+            matrices[k, i, j] = matrices[k, j, i] = number
     return matrices
 
 

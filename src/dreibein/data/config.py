@@ -41,7 +41,7 @@ class StressConvention(BaseModel):
     order: str = Field(
         default=VOIGT_ASE,
         description="Order of six-number stresses in the files, such as 'xx yy zz yz xz xy' (ASE) "
-        "or 'xx yy zz xy yz xz' (VASP); 3x3 and nine-number forms need none.",
+        "or 'xx yy zz xy yz xz' (VASP); a 3x3 form counts as made from six numbers by ASE's order.",
     )
 
     @field_validator("order")

@@ -143,6 +143,7 @@ def provenance(
             for label in ("length", *labels)
         },
         "level_of_theory": config.level_of_theory or "; ".join(levels) or None,
+        "stress_convention": config.stress_convention.model_dump(),
         "notes": [note for r in reports for note in r.notes],
         "problems": list(problems),
     }

@@ -15,7 +15,7 @@ from dreibein.data.raw import Collector, RawSource, hash_file
 Progress = Callable[[int, int, str], None]
 
 _CONVENTION = {"length": "Å", "energy": "eV"}
-_REASON = "habit of ASE formats: eV and Å"
+_REASON = "convention of ASE formats: eV, Å"
 _DATABASES = (".db", ".json")
 _REPORT_EVERY = 200
 

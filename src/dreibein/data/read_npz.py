@@ -79,7 +79,7 @@ def read_npz(
         first_keys=list(arrays),
         written_units=units,
         convention={"length": "Å", "energy": "kcal/mol"} if md17 else {"length": "Å"},
-        convention_reason="habit of MD17 files: kcal/mol and Å" if md17 else "Å assumed",
+        convention_reason="convention of MD17 files: kcal/mol, Å" if md17 else "Å assumed",
         level_of_theory=text.get("level_of_theory") or text.get("theory") or None,
     )
 

@@ -130,7 +130,7 @@ def write_hdf5(dataset: StructureDataset, path: str | Path) -> Path:
         start = 0
         for table in dataset.blocks():
             stop = start + len(table)
-            writer.append(table, _runs(dataset, start, stop))
+            writer.append(table, runs(dataset, start, stop))
             start = stop
         writer.finish(dataset.provenance)
     return path
@@ -148,13 +148,13 @@ def _extend(dataset: h5py.Dataset, start: int, values: Array) -> None:
     dataset[start:] = values
 
 
-def _runs(dataset: StructureDataset, start: int, stop: int) -> list[tuple[str, int, int]]:
+def runs(dataset: StructureDataset, start: int, stop: int) -> list[tuple[str, int, int]]:
     """Runs of consecutive frames of one source among frames `start` to `stop`."""
-    runs: list[tuple[str, int, int]] = []
+    found: list[tuple[str, int, int]] = []
     for index in range(start, stop):
         source, frame = dataset.source_of(index)
-        if runs and runs[-1][0] == source and runs[-1][1] + runs[-1][2] == frame:
-            runs[-1] = (source, runs[-1][1], runs[-1][2] + 1)
+        if found and found[-1][0] == source and found[-1][1] + found[-1][2] == frame:
+            found[-1] = (source, found[-1][1], found[-1][2] + 1)
         else:
-            runs.append((source, frame, 1))
-    return runs
+            found.append((source, frame, 1))
+    return found
