@@ -25,6 +25,7 @@ UNIT_TEXT = {
 }
 MEV = 1000.0  # meV per eV
 NUM_ELEMENTS = 119  # rows for atomic numbers 0 to 118
+FIRST_GROUP_ROW = len(QUANTITIES) + NUM_ELEMENTS
 
 
 def metric_name(quantity: str, statistic: str) -> str:
@@ -55,7 +56,9 @@ class ErrorMeter:
     their `state()` and `load_state` the total.
 
     Args:
-        config_types: Names of the groups of frames to keep apart as well (`config_type`).
+        config_types: Names of groups of frames (`config_type`) to keep apart as well; a name not
+            given is added when it is first seen. None for no groups. Processes whose states are
+            to be added must be given the same names.
 
     >>> from dreibein.systems import make_structure
     >>> label = make_structure([1, 1], [[0, 0, 0], [0, 0, 1.0]], energy=-3.0)
@@ -66,16 +69,27 @@ class ErrorMeter:
      'energy_per_atom_mae_mev': 1.0, 'energy_per_atom_rmse_mev': 1.0}
     """
 
-    def __init__(self, config_types: Sequence[str] = ()) -> None:
-        self.config_types = tuple(config_types)
-        self._type_index = {name: k for k, name in enumerate(self.config_types)}
-        self._first_type_row = len(QUANTITIES) + NUM_ELEMENTS
-        self.reset()
+    def __init__(self, config_types: Sequence[str] | None = None) -> None:
+        self._grouped = config_types is not None
+        self._groups: dict[str, int] = {}
+        self._sums = torch.zeros(FIRST_GROUP_ROW, 3, dtype=torch.float64)  # Σ|e|, Σe², count
+        self._add_groups(config_types or ())
 
     def reset(self) -> None:
         """Forget everything seen."""
-        rows = self._first_type_row + len(QUANTITIES) * len(self.config_types)
-        self._sums = torch.zeros(rows, 3, dtype=torch.float64)  # Σ|e|, Σe², count
+        self._sums = torch.zeros_like(self._sums)
+
+    @property
+    def config_types(self) -> tuple[str, ...]:
+        """Groups of frames that are kept apart."""
+        return tuple(self._groups)
+
+    def _add_groups(self, names: Iterable[str]) -> None:
+        new = [name for name in dict.fromkeys(names) if name not in self._groups]
+        if new:
+            self._groups.update({name: len(self._groups) + k for k, name in enumerate(new)})
+            rows = self._sums.new_zeros(len(QUANTITIES) * len(new), 3)
+            self._sums = torch.cat([self._sums, rows])
 
     @torch.no_grad()
     def update(self, predictions: Mapping[str, Tensor], structures: Batch) -> None:
@@ -97,13 +111,12 @@ class ErrorMeter:
         self._sums[quantity] += sums.sum(0)
         if errors.quantity == "forces":
             self._sums.index_add_(0, len(QUANTITIES) + structures.z, sums)
-        if self.config_types:
+        if self._grouped:
             names = _config_types(structures)
-            types = torch.tensor([self._type_index.get(name, -1) for name in names])
-            types = types.to(sums.device)[errors.frame]
-            known = types >= 0
-            rows = self._first_type_row + len(QUANTITIES) * types[known] + quantity
-            self._sums.index_add_(0, rows, sums[known])
+            self._add_groups(names)
+            groups = torch.tensor([self._groups[name] for name in names], device=sums.device)
+            rows = FIRST_GROUP_ROW + len(QUANTITIES) * groups[errors.frame] + quantity
+            self._sums.index_add_(0, rows, sums)
 
     def state(self) -> Tensor:
         """The sums [rows, 3] float64; states of several processes add up."""
@@ -129,10 +142,10 @@ class ErrorMeter:
         return {z: self._read([(first + z, "forces")]) for z in seen}
 
     def by_config_type(self) -> dict[str, dict[str, float]]:
-        """All errors by `config_type`, in the order given to the meter."""
+        """All errors by `config_type`, in the order given or seen."""
         found = {}
-        for k, name in enumerate(self.config_types):
-            first = self._first_type_row + len(QUANTITIES) * k
+        for name, k in self._groups.items():
+            first = FIRST_GROUP_ROW + len(QUANTITIES) * k
             errors = self._read((first + q, quantity) for q, quantity in enumerate(QUANTITIES))
             if errors:
                 found[name] = errors

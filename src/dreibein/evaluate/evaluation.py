@@ -13,7 +13,6 @@ from dreibein.evaluate.errors import MEV, UNIT_TEXT, ErrorMeter
 from dreibein.evaluate.frames import (
     FrameRow,
     Frames,
-    config_type,
     describe,
     frame_rows,
     worst_frames,
@@ -55,7 +54,7 @@ def evaluate_potential(
         raise ValueError("there is no frame to evaluate")
     start = time.perf_counter()
     potential.eval()
-    meter: ErrorMeter | None = None
+    meter = ErrorMeter(config_types=())
     collector = PredictionCollector() if predictions_path is not None else None
     rows: list[FrameRow] = []
     seconds = 0.0
@@ -63,7 +62,6 @@ def evaluate_potential(
         compute = tuple(name for name in EVALUATED if name in batch)
         if not compute:
             raise ValueError("the frames have neither energy, forces nor stress to compare with")
-        meter = meter or ErrorMeter(_config_types(dataset))
         begin = time.perf_counter()
         predictions = potential(batch, compute=compute)
         if batch.pos.is_cuda:
@@ -75,7 +73,6 @@ def evaluate_potential(
             collector.add(batch, predictions, potential.reference_energies)
         if progress:
             progress(len(rows), len(dataset), _running(meter.compute()))
-    assert meter is not None
     if collector is not None and predictions_path is not None:
         collector.join().save(predictions_path)
     return Evaluation(
@@ -88,6 +85,7 @@ def evaluate_potential(
         worst=worst_frames(rows, dataset, by="forces"),
         worst_energies=worst_frames(rows, dataset, by="energy"),
         timing=_timing(potential, rows, seconds, time.perf_counter() - start, batch_size),
+        data=dict(getattr(dataset, "provenance", {})),
     )
 
 
@@ -101,14 +99,6 @@ def _batches(potential: "Potential", dataset: Frames, batch_size: int) -> Iterat
             except ValueError as error:
                 raise ValueError(f"{describe(dataset, k)}: {error}") from error
         yield join([attach_neighbors(s, potential.cutoff) for s in structures]).to(potential.device)
-
-
-def _config_types(dataset: Frames) -> tuple[str, ...]:
-    """Names of the groups in order of appearance; none when all frames are of one group."""
-    known = getattr(dataset, "config_types", None)
-    names = known if known is not None else (config_type(dataset[k]) for k in range(len(dataset)))
-    distinct = tuple(dict.fromkeys(str(name) for name in names))
-    return distinct if len(distinct) > 1 else ()
 
 
 def _running(metrics: dict[str, float]) -> str:
@@ -151,6 +141,8 @@ def _elements(rows: list[FrameRow], meter: ErrorMeter) -> list[ElementErrors]:
 
 
 def _groups(rows: list[FrameRow], meter: ErrorMeter) -> list[GroupErrors]:
+    if len(meter.config_types) < 2:
+        return []
     return [
         GroupErrors(
             name=name or "(none)",

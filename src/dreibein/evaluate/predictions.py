@@ -102,7 +102,9 @@ class PredictionCollector:
         batch = _numpy(structures.batch)
         isolated = np.array([atom_energies.get(int(number), 0.0) for number in z])
         types = structures.get("config_type") or [""] * frames
-        self._append("frame", _numpy(structures.frame))
+        first = sum(len(part) for part in self._parts.get("frame", []))
+        known = structures.get("frame")
+        self._append("frame", np.arange(first, first + frames) if known is None else _numpy(known))
         self._append("n_atoms", np.bincount(batch, minlength=frames))
         self._append("config_type", np.array([str(name) for name in types]))
         self._append("energy_reference", _label(structures, "energy", (frames,)))
