@@ -165,9 +165,12 @@ def read_start(structure: str, charge: float | None, seed: int) -> Any:
     """Atoms of a structure file or a SMILES string, with their total charge."""
     from dreibein.data import read_structure
 
-    atoms = read_structure(structure, seed=seed)
-    if charge is not None:
-        atoms.info["charge"] = charge
+    atoms = read_structure(structure, charge=charge or 0.0, seed=seed)
+    if charge is not None and atoms.info["charge"] != charge:
+        raise ValueError(
+            f"{structure} states a charge of {atoms.info['charge']:g} and --charge asks for "
+            f"{charge:g}; leave --charge out or correct the structure"
+        )
     return atoms
 
 

@@ -93,7 +93,8 @@ class Calculator(AseCalculator):
         if atoms is None:
             atoms = self.atoms
         assert atoms is not None, "ASE calls with the atoms, or after it has stored them"
-        self.atoms = atoms.copy()
+        if self.atoms is None or self.check_state(atoms):
+            self.atoms = atoms.copy()
         asked = {*(properties or ["energy"]), *self.always}
         if "stress" in asked and not atoms.pbc.all():
             raise PropertyNotImplementedError(

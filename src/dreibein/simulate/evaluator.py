@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
+from torch_geometric.data import Data
 
 from dreibein.neighbors import SkinNeighbors
 from dreibein.systems import make_structure
@@ -36,6 +37,7 @@ class Evaluator:
             raise ValueError(f"the neighbor skin is {skin} Å, expected 0 or more")
         self.potential = potential.eval()
         self.skin = float(skin)
+        self._cell, self._pbc = np.zeros((3, 3)), np.zeros(3, dtype=bool)
         self.forget()
 
     def forget(self) -> None:
@@ -75,15 +77,12 @@ class Evaluator:
         same = self._numbers is not None and np.array_equal(numbers, self._numbers)
         if not same or (charge, spin) != self._charge_and_spin:
             self._prepare(numbers, charge, spin)
-        structure = self._structure
+        structure, device = self._structure, self.potential.device
+        if (self._cell != cell).any() or (self._pbc != pbc).any():
+            self._set_box(structure, cell, pbc)
         pos = torch.tensor(positions, dtype=torch.float64)
-        box = torch.tensor(cell, dtype=torch.float64)
-        periodic = torch.tensor(pbc, dtype=torch.bool)
-        self._pairs = self._neighbors(pos, box, periodic)
-        device = self.potential.device
+        self._pairs = self._neighbors(pos, *self._box)
         structure.pos = pos.to(device)
-        structure.cell = box.unsqueeze(0).to(device)
-        structure.pbc = periodic.unsqueeze(0).to(device)
         structure.edge_index = self._pairs.edge_index.to(device)
         structure.shift = self._pairs.shift.to(device)
         return self.potential(structure, compute=tuple(compute))
@@ -93,6 +92,11 @@ class Evaluator:
         """Neighbor list of the last call."""
         pairs = self._pairs
         return pairs.sender.numpy(), pairs.receiver.numpy(), pairs.shift.numpy()
+
+    @property
+    def neighbor_searches(self) -> int:
+        """How often the neighbor list was searched since the last `forget`."""
+        return self._neighbors.builds
 
     def check(self, numbers: np.ndarray) -> None:
         """Refuse elements that the potential does not know.
@@ -107,5 +111,12 @@ class Evaluator:
         self.check(numbers)
         structure = make_structure(numbers, torch.zeros(len(numbers), 3), charge=charge, spin=spin)
         self._structure = structure.to(self.potential.device)
+        self._set_box(self._structure, np.zeros((3, 3)), np.zeros(3, dtype=bool))
         self._numbers = np.array(numbers)
         self._charge_and_spin = (charge, spin)
+
+    def _set_box(self, structure: Data, cell: np.ndarray, pbc: np.ndarray) -> None:
+        """Give the structure a new cell and periodicity."""
+        self._cell, self._pbc = np.array(cell, dtype=np.float64), np.array(pbc, dtype=bool)
+        self._box = torch.from_numpy(self._cell), torch.from_numpy(self._pbc)
+        structure.cell, structure.pbc = (x.unsqueeze(0).to(structure.z.device) for x in self._box)

@@ -1,7 +1,7 @@
 """Relaxation: downhill to the next minimum, of the positions or of the cell as well."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms, units
 from ase.filters import FrechetCellFilter
-from ase.optimize import LBFGS
+from ase.optimize import FIRE, LBFGS
 
 from dreibein.simulate.calculator import Calculator
 from dreibein.simulate.evaluator import DEFAULT_SKIN
@@ -19,6 +19,10 @@ from dreibein.simulate.records import AppendedFile, frame_text, with_results
 if TYPE_CHECKING:
     from dreibein.nn.potential import Potential
 
+# A rise of the energy (eV) above its lowest value that ends a stretch of L-BFGS, and the length of
+# the stretch of FIRE that follows.
+_RISE = 1e-3
+_FALL_STEPS = 25
 _BOUNDS = Bounds(temperature=np.inf, force=np.inf, distance=0.4)
 
 
@@ -61,8 +65,10 @@ def relax_structure(
     """Relax to the nearest minimum of the energy, or with `cell` of the enthalpy E + p V.
 
     Uses L-BFGS: one evaluation a step, about half as many as FIRE needs, and memory linear in the
-    number of atoms; its steps are limited to 0.2 Å, so a rough start is no danger. The cell moves through the logarithm of its deformation (Fréchet filter),
-    with gradients that fit the enthalpy exactly.
+    number of atoms. Left alone it climbs to a maximum from where the curvature is negative, so
+    when the energy rises it goes back to the lowest point and lets FIRE, which only falls, take
+    the next steps. The cell moves through the logarithm of its deformation (Fréchet filter), with
+    gradients that fit the enthalpy.
 
     Args:
         atoms: Where to start; not changed.
@@ -94,12 +100,11 @@ def relax_structure(
     energy_before = atoms.get_potential_energy()
     pressure = pressure_gpa * units.GPa
     target: Any = FrechetCellFilter(atoms, scalar_pressure=pressure) if cell else atoms
-    optimizer = LBFGS(target, logfile=None)  # type: ignore[arg-type]
     path = _Path(trajectory)
-    converged = False
+    done, converged = 0, False
     try:
-        for reached in optimizer.irun(fmax=fmax, steps=steps):
-            converged, done = bool(reached), optimizer.nsteps
+        for now in _descend(target, atoms, fmax, steps):
+            done, converged = now
             forces = atoms.get_forces()
             _refuse(find_bad_motion(0.0, forces, _BOUNDS), done)
             path.add(atoms, calculator, done)
@@ -107,7 +112,7 @@ def relax_structure(
                 progress(done, steps, f"{_longest(forces):.3g} eV/Å")
     finally:
         path.close()
-    _refuse(find_clash(atoms, calculator.evaluator.pairs, _BOUNDS), optimizer.nsteps)
+    _refuse(find_clash(atoms, calculator.evaluator.pairs, _BOUNDS), done)
     stress_error = None
     if cell:
         off = atoms.get_stress() + pressure * np.array([1, 1, 1, 0, 0, 0])
@@ -115,13 +120,48 @@ def relax_structure(
     return RelaxationResult(
         atoms=with_results(atoms, calculator.results),
         converged=converged,
-        steps=optimizer.nsteps,
+        steps=done,
         energy_before=energy_before,
         energy_after=atoms.get_potential_energy(),
         max_force=_longest(atoms.get_forces()),
         stress_error_gpa=stress_error,
         seconds=time.perf_counter() - began,
     )
+
+
+def _descend(target: Any, atoms: Atoms, fmax: float, steps: int) -> Iterator[tuple[int, bool]]:
+    """Yield (steps done, converged) at the start and after every step downhill.
+
+    Args:
+        target: The atoms, or the filter that moves them with their cell.
+        atoms: The atoms themselves.
+        fmax: Longest generalized force at convergence.
+        steps: Most steps.
+    """
+    done, lowest, best = 0, np.inf, (atoms.positions.copy(), atoms.cell.copy())
+    falling = False
+    while True:
+        kind = FIRE if falling else LBFGS
+        optimizer: Any = kind(target, logfile=None)  # type: ignore[arg-type]
+        allowed = min(steps - done, _FALL_STEPS) if falling else steps - done
+        rose = converged = False
+        for reached in optimizer.irun(fmax=fmax, steps=allowed):
+            converged = bool(reached)
+            energy = target.get_potential_energy()
+            rose = not falling and energy > lowest + _RISE
+            if energy < lowest:
+                lowest, best = energy, (atoms.positions.copy(), atoms.cell.copy())
+            if optimizer.nsteps or not done:
+                done += bool(optimizer.nsteps)
+                yield done, converged and not rose
+            if rose:
+                break
+        if done >= steps or (converged and not rose):
+            return
+        if rose:
+            atoms.set_cell(best[1])
+            atoms.set_positions(best[0])
+        falling = rose
 
 
 class _Path:

@@ -59,10 +59,11 @@ def write_restart(folder: Path, point: RestartPoint) -> None:
         "numbers": atoms.numbers,
         "positions": atoms.positions,
         "momenta": atoms.get_momenta(),
-        "masses": atoms.get_masses(),
         "cell": atoms.cell.array,
         "pbc": atoms.pbc,
     }
+    if atoms.has("masses"):  # others than those of the elements
+        arrays["masses"] = atoms.get_masses()
     arrays |= {f"integrator_{name}": value for name, value in point.integrator.items()}
     np.savez(buffer, **arrays)
     with atomic_path(folder / RESTART_NAME) as path:
@@ -92,7 +93,7 @@ def read_restart(folder: Path) -> RestartPoint:
     atoms = Atoms(
         numbers=values["numbers"],
         positions=values["positions"],
-        masses=values["masses"],
+        masses=values.get("masses"),
         cell=values["cell"],
         pbc=values["pbc"],
         info=about["info"],
