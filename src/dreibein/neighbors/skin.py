@@ -91,6 +91,9 @@ class SkinNeighbors:
 
 def _within(pairs: NeighborList, pos: Tensor, cell: Tensor, cutoff: float) -> NeighborList:
     """Keep the pairs with ``|r_ij| < cutoff``."""
+    if len(pairs) <= _BLOCK:  # in a small molecule every pair is often within
+        keep = pairs.vectors(pos, cell).square_().sum(-1) < cutoff * cutoff
+        return pairs if bool(keep.all()) else pairs.select(keep)
     keep = torch.empty(len(pairs), dtype=torch.bool)
     for start in range(0, len(pairs), _BLOCK):
         part = slice(start, start + _BLOCK)
