@@ -1,7 +1,7 @@
 """One architecture, one file; model files."""
 
 from dreibein.models.catalog import ModelConfig, build_potential, parse_config
-from dreibein.models.storage import load_model, read_header, save_model
+from dreibein.models.storage import load_model, model_file, read_header, save_model
 from dreibein.models.tensornet import TensorNet, TensorNetConfig
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "TensorNetConfig",
     "build_potential",
     "load_model",
+    "model_file",
     "parse_config",
     "read_header",
     "save_model",

@@ -17,6 +17,7 @@ from dreibein.nn.potential import Potential
 from dreibein.systems.files import atomic_path
 
 FORMAT = 1
+MODEL_NAME = "model.safetensors"  # inside the folder of a run
 UNITS = {"length": "Å", "energy": "eV", "forces": "eV/Å", "stress": "eV/Å^3", "charge": "e"}
 
 # UPGRADES[k] turns a header of format k into one of format k + 1
@@ -58,16 +59,35 @@ def save_model(potential: Potential, path: str | Path) -> Path:
     return path
 
 
+def model_file(path: str | Path) -> Path:
+    """The model file itself: `path`, or the model inside it when it is the folder of a run.
+
+    Raises:
+        OSError: No such file, or a folder without a model.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if not (path / MODEL_NAME).is_file():
+            raise FileNotFoundError(
+                f"the folder {path} holds no {MODEL_NAME}: give a model file or a finished run"
+            )
+        return path / MODEL_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"no model file at {path}")
+    return path
+
+
 def read_header(path: str | Path) -> dict[str, Any]:
     """The header of a model file, brought to today's format; the weights are not read.
+
+    Args:
+        path: A file written by `save_model`, or the folder of a run.
 
     Raises:
         OSError: No such file.
         ValueError: Not a model file, truncated, or of a newer format than this version reads.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no model file at {path}")
+    path = model_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get("dreibein")
@@ -97,7 +117,7 @@ def load_model(
     """Read a potential, in evaluation mode.
 
     Args:
-        path: A file written by `save_model`.
+        path: A file written by `save_model`, or the folder of a run.
         device: Where to put it.
         dtype: Precision of the network; by default the one it was saved in.
 
@@ -105,6 +125,7 @@ def load_model(
         OSError: No such file.
         ValueError: The file is not a model, is damaged, or does not fit its own header.
     """
+    path = model_file(path)
     header = read_header(path)
     try:
         config = parse_config(header["config"])

@@ -11,8 +11,8 @@ import numpy as np
 from dreibein.evaluate.predictions import Predictions
 from dreibein.evaluate.records import Evaluation
 from dreibein.models import read_header
+from dreibein.models.storage import MODEL_NAME
 
-MODEL_NAME = "model.safetensors"
 EVALUATION_NAME = "evaluation.json"
 PREDICTIONS_NAME = "predictions.npz"
 REPORT_NAME = "report.html"
