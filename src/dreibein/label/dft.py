@@ -28,7 +28,7 @@ COMMON_BASES = (
     "cc-pVDZ", "cc-pVTZ", "aug-cc-pVDZ", "aug-cc-pVTZ", "pcseg-1", "pcseg-2", "LANL2DZ",
 )  # fmt: skip
 _DISPERSIONS = ("-d3bj", "-d3zero", "-d4")
-# At 1e-10 Hartree forces equal differences of the energy to 1e-6 eV/Å.
+# Forces then equal differences of the energy to 1e-6 (HF) and 1e-5 eV/Å (functionals).
 _ENERGY_TOLERANCE_HA, _GRADIENT_TOLERANCE_HA = 1e-10, 1e-6
 _MAX_CYCLES = 100
 _GRID_LEVEL = 3
@@ -172,15 +172,14 @@ def _dispersion() -> None:
 def _check_functional(functional: str) -> None:
     """Refuse what libxc does not know, and corrections that would silently be left out."""
     low = functional.lower()
-    bare = next((low.removesuffix(d) for d in _DISPERSIONS if low.endswith(d)), low)
-    known = False
-    if bare and not bare.endswith(("-d", "-d2", "-d3", "-3c")):
+    known = bool(low) and not low.endswith(("-d", "-d2", "-d3", "-3c"))
+    if known:
         try:
+            bare = _pyscf("scf.dispersion").parse_dft(low)[0]
             _pyscf("dft.libxc").parse_xc(bare)
-            if bare != low:
-                _pyscf("scf.dispersion").parse_dft(low)
-            known = True
-        except (KeyError, ValueError, NotImplementedError):
+            if low.endswith(_DISPERSIONS):
+                _pyscf("dft").RKS(_pyscf("gto").M(atom="He", verbose=0), xc=low).get_dispersion()
+        except (KeyError, ValueError, NotImplementedError, RuntimeError):
             known = False
     if not known:
         close = _nearest(functional, COMMON_FUNCTIONALS)
@@ -219,5 +218,5 @@ def _has_core_potential(basis: str, symbol: str) -> bool:
 def _nearest(word: str, names: tuple[str, ...]) -> str:
     """Up to three names most like `word`."""
     by_low = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(word.lower(), by_low, n=3, cutoff=0.4) or list(by_low)[:3]
+    close = difflib.get_close_matches(word.lower(), by_low, n=3, cutoff=0.5) or list(by_low)[:3]
     return ", ".join(by_low[low] for low in close)

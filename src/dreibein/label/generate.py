@@ -226,15 +226,26 @@ def _sample(
 
     for index in found:
         submit(index)
-    report(sum(len(trajectory.frames) for trajectory in found.values()))
+    report(_progress(found, plan.config))
     while running:
         for job in wait(running, return_when=FIRST_COMPLETED).done:
             index = running.pop(job)
             found[index] = job.result()
             partial.save_trajectory(found[index])
             submit(index)
-        report(sum(len(trajectory.frames) for trajectory in found.values()))
+        report(_progress(found, plan.config))
     return [found[index] for index in sorted(found)]
+
+
+def _progress(found: dict[int, Trajectory], config: LabelConfig) -> int:
+    """Frames sampled, where equilibration counts as its share of them."""
+    share = sum(
+        t.wanted * min(t.interval / (config.equilibration_intervals + t.wanted), 1.0)
+        if not t.done
+        else t.wanted
+        for t in found.values()
+    )
+    return int(share)
 
 
 def _label(

@@ -19,16 +19,20 @@ def make_method(name: str) -> Method:
     >>> make_method("gfn2-xtb").name
     'GFN2-xTB'
     """
-    if "/" in name:
-        return DftMethod(name)
+    first, slash, basis = name.partition("/")
     for known in XTB_METHODS:
-        if name.lower() == known.lower():
+        if first.lower() == known.lower():
+            if slash:
+                raise ValueError(f"{known} takes no basis set: leave '/{basis}' away")
             return XtbMethod(known)
+    if first and basis:
+        return DftMethod(name)
+    name = first
     choices = [*XTB_METHODS, *COMMON_FUNCTIONALS]
     by_low = {choice.lower(): choice for choice in choices}
     if name.lower() in by_low:
         raise ValueError(f"'{name}' lacks its basis set: write {name}/{_EXAMPLE_BASIS}, say")
-    close = difflib.get_close_matches(name.lower(), by_low, n=2, cutoff=0.4)
+    close = difflib.get_close_matches(name.lower(), by_low, n=2, cutoff=0.5)
     shown = [
         by_low[low] if by_low[low] in XTB_METHODS else f"{by_low[low]}/{_EXAMPLE_BASIS}"
         for low in close or ("gfn2-xtb", "pbe")

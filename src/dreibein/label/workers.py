@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 
+import numpy as np
 from ase import Atoms
 
 from dreibein.label.calculations import Array, ConvergenceError, Labels
@@ -68,8 +69,15 @@ def _end_with_parent() -> None:
 def carry_on(
     trajectory: Trajectory, config: LabelConfig, sampler: str, seconds: float
 ) -> Trajectory:
-    """Carry a trajectory on for some seconds, in a worker."""
-    calculation = make_method(sampler).calculation(trajectory.atoms)
+    """Carry a trajectory on for some seconds, in a worker.
+
+    Raises:
+        ValueError: The method refuses the structure it starts from.
+    """
+    try:
+        calculation = make_method(sampler).calculation(trajectory.atoms)
+    except ConvergenceError as error:
+        raise ValueError(f"{sampler} refuses the starting structure: {error}") from error
     return advance(trajectory, config, calculation, seconds)
 
 
@@ -79,7 +87,10 @@ def label_frames(frames: list[tuple[Atoms, Array]], method: str) -> list[Labels 
     found: list[Labels | str] = []
     for atoms, positions in frames:
         try:
-            found.append(level.calculation(atoms).labels(positions))
+            labels = level.calculation(atoms).labels(positions)
         except ConvergenceError as error:
             found.append(str(error))
+            continue
+        finite = np.isfinite(labels.energy) and np.isfinite(labels.forces).all()
+        found.append(labels if finite else "energy or forces are not finite")
     return found

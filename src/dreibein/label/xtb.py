@@ -73,14 +73,17 @@ class XtbCalculation:
             if self._periodic
             else {}
         )
-        self._calculator = interface.Calculator(
-            method,
-            atoms.numbers,
-            atoms.positions / Bohr,
-            charge=float(total_charge(atoms)),
-            uhf=unpaired_electrons(atoms),
-            **box,
-        )
+        try:
+            self._calculator = interface.Calculator(
+                method,
+                atoms.numbers,
+                atoms.positions / Bohr,
+                charge=float(total_charge(atoms)),
+                uhf=unpaired_electrons(atoms),
+                **box,
+            )
+        except self._failure as error:
+            raise ConvergenceError(_sentence(error)) from error
         self._calculator.set("verbosity", 0)
         self._last: Any = None
 
@@ -117,7 +120,11 @@ class XtbCalculation:
             return self._calculator.singlepoint(start)
         except self._failure as error:
             self._last = None
-            raise ConvergenceError(" ".join(str(error).split())) from error
+            raise ConvergenceError(_sentence(error)) from error
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _interface() -> ModuleType:
