@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 from torch_geometric.data import Data
 
 from dreibein.nn import Potential
 from dreibein.testing.probing import (
     ENERGY_FLOOR,
     FORCE_FLOOR,
+    energy_error,
     predict,
     relative,
     require,
@@ -33,8 +35,7 @@ def assert_batch_equals_single(
     for structure, found in zip(structures, together, strict=True):
         (alone,) = predict(potential, [structure], compute)
         for name in compute:
-            floor = FORCE_FLOOR if name in ("forces", "virial") else ENERGY_FLOOR
-            error = relative(found[name], alone[name], floor)
+            error = _error(name, found, alone)
             worst = max(worst, require(error, tolerance, f"{name} in a batch and alone"))
     return worst
 
@@ -57,7 +58,14 @@ def assert_order_of_structures(
     second = predict(potential, [structures[k] for k in order], compute)
     worst = 0.0
     for k, found in zip(order, second, strict=True):
-        for name, floor in zip(compute, (ENERGY_FLOOR, FORCE_FLOOR), strict=True):
-            error = relative(found[name], first[k][name], floor)
+        for name in compute:
+            error = _error(name, found, first[k])
             worst = max(worst, require(error, tolerance, f"{name} in another order of the batch"))
     return worst
+
+
+def _error(name: str, found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    if name == "energy":
+        return energy_error(found, expected)
+    floor = ENERGY_FLOOR if name == "energies" else FORCE_FLOOR
+    return relative(found[name], expected[name], floor)

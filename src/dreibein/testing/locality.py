@@ -9,10 +9,10 @@ from torch_geometric.data import Data
 from dreibein.nn import Potential
 from dreibein.systems import make_structure
 from dreibein.testing.probing import (
-    ENERGY_FLOOR,
     FORCE_FLOOR,
     bare,
     connected,
+    energy_error,
     mode,
     predict,
     relative,
@@ -53,12 +53,14 @@ def assert_extensivity(
     offset = torch.tensor([reach + potential.cutoff + GAP, 0.0, 0.0], dtype=torch.float64)
     both = together(first, second, offset)
     a, b, ab = predict(potential, [first, second, both], ("energy", "forces"))
-    error = relative(ab["energy"], a["energy"] + b["energy"], ENERGY_FLOOR)
+    parts = {
+        "energy": a["energy"] + b["energy"],
+        "forces": torch.cat([a["forces"], b["forces"]]),
+    }
+    error = energy_error(ab, parts)
     require(error, tolerance, "energy of two distant molecules")
-    forces = torch.cat([a["forces"], b["forces"]])
-    require(
-        relative(ab["forces"], forces, FORCE_FLOOR), force_tolerance, "forces of distant molecules"
-    )
+    force_error = relative(ab["forces"], parts["forces"], FORCE_FLOOR)
+    require(force_error, force_tolerance, "forces of distant molecules")
     return error
 
 

@@ -8,9 +8,9 @@ from torch_geometric.data import Data
 from dreibein.nn import Potential
 from dreibein.systems import make_structure
 from dreibein.testing.probing import (
-    ENERGY_FLOOR,
     FORCE_FLOOR,
     bare,
+    energy_error,
     predict,
     relative,
     require,
@@ -65,7 +65,7 @@ def assert_supercell(
     unit = supercell(structure, (1, 1, 1))
     copies = int(torch.tensor(repeats).prod())
     small, large = predict(potential, [unit, supercell(unit, repeats)], ("energy", "forces"))
-    error = relative(large["energy"] / copies, small["energy"], ENERGY_FLOOR)
+    error = energy_error(large | {"energy": large["energy"] / copies}, small)
     require(error, tolerance, f"energy per cell in a supercell of {copies}")
     force_error = relative(large["forces"], small["forces"].repeat(copies, 1), FORCE_FLOOR)
     require(force_error, force_tolerance, f"forces in a supercell of {copies}")
@@ -125,7 +125,7 @@ def _same(
     tolerances: tuple[float, float],
 ) -> float:
     one, two = predict(potential, [structure, other], ("energy", "forces"))
-    error = relative(two["energy"], one["energy"], ENERGY_FLOOR)
+    error = energy_error(two, one)
     require(error, tolerances[0], f"energy with {law}")
     force_error: float = relative(two["forces"], one["forces"], FORCE_FLOOR)
     require(force_error, tolerances[1], f"forces with {law}")

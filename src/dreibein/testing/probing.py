@@ -11,7 +11,7 @@ from dreibein.neighbors import attach_neighbors
 from dreibein.nn import Potential
 from dreibein.systems import join, make_structure
 
-ENERGY_FLOOR = 1e-2  # eV; below this, relative errors of energies are taken relative to it
+ENERGY_FLOOR = 1e-2  # eV; a relative error is taken relative to no less than this
 FORCE_FLOOR = 1e-2  # eV/Å
 VIRIAL_FLOOR = 1e-2  # eV
 
@@ -100,6 +100,16 @@ def relative(value: Tensor, expected: Tensor, floor: float) -> float:
     if value.numel() == 0:
         return 0.0
     return float((value - expected).abs().max()) / max(float(expected.abs().max()), floor)
+
+
+def energy_error(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    """|E − E'| relative to |E'| or, where atomic energies cancel, to the largest force times 1 Å.
+
+    Both need "energy" and "forces": a position is rounded too, and the force says what that does.
+    """
+    forces = expected["forces"]
+    slope = float(forces.abs().max()) if forces.numel() else 0.0
+    return relative(found["energy"], expected["energy"], max(ENERGY_FLOOR, slope))
 
 
 def require(measured: float, tolerance: float, law: str) -> float:

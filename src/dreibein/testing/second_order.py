@@ -10,7 +10,7 @@ from dreibein.nn import Potential
 from dreibein.testing.derivatives import STENCIL
 from dreibein.testing.probing import connected, mode, require
 
-PARAMETER_STEP = 1e-3
+PARAMETER_STEP = 2e-4
 
 
 def assert_second_derivatives(

@@ -18,6 +18,7 @@ from dreibein.testing.probing import (
     VIRIAL_FLOOR,
     available,
     bare,
+    energy_error,
     predict,
     relative,
     require,
@@ -195,7 +196,7 @@ def _compare(
     base, *results = predict(potential, [structure, *(c.structure for c in changes)], compute)
     worst = 0.0
     for change, found in zip(changes, results, strict=True):
-        error = relative(found["energy"], base["energy"], ENERGY_FLOOR)
+        error = energy_error(found, base)
         worst = max(worst, require(error, tolerances[0], f"energy under {law}"))
         error = relative(found["forces"], change.forces(base["forces"]), FORCE_FLOOR)
         require(error, tolerances[1], f"forces under {law}")

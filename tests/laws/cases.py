@@ -1,0 +1,72 @@
+"""Every potential that must obey the laws. A new model is one more line in `CASES`.
+
+What a model does not promise it says here in writing: `chiral`, `smooth_order`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from dreibein.models import TensorNetConfig, build_potential
+from dreibein.nn import Potential
+
+ELEMENTS = (1, 6, 8)
+CUTOFF = 3.5  # Å; larger than the cells of laws/structures.py
+
+
+@dataclass(frozen=True)
+class Case:
+    """One potential in float64.
+
+    Attributes:
+        name: Shown by pytest.
+        build: Makes it, seeded.
+        chiral: It tells mirror images apart, and must.
+        smooth_order: Derivatives of the energy that do not jump at the cutoff.
+    """
+
+    name: str
+    build: Callable[[], Potential]
+    chiral: bool = False
+    smooth_order: int = 2
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def tensornet(*, gain: float = 1.0, **options) -> Callable[[], Potential]:
+    """A tiny TensorNet; `gain` multiplies its weights, as training does."""
+
+    @lru_cache
+    def build() -> Potential:
+        config = TensorNetConfig(channels=8, num_radial=6, cutoff=CUTOFF, **options)
+        with torch.random.fork_rng():
+            torch.manual_seed(7)
+            potential = build_potential(
+                config,
+                elements=ELEMENTS,
+                reference_energies={1: -0.5, 6: -1.25, 8: -2.0},
+                scale=1.5,
+                dtype=torch.float64,
+            )
+        with torch.no_grad():
+            for parameter in potential.parameters():
+                parameter.mul_(gain)
+        return potential
+
+    return build
+
+
+CASES = (
+    Case("0-layers", tensornet(layers=0)),
+    Case("1-layer", tensornet(layers=1)),
+    Case("2-layers", tensornet(layers=2)),
+    Case("sharp", tensornet(layers=2, gain=2.0)),
+    Case("gaussian", tensornet(layers=1, radial="gaussian")),
+    Case("bessel", tensornet(layers=1, radial="bessel")),
+    Case("SO(3)-1-layer", tensornet(layers=1, symmetry="SO(3)", gain=2.0), chiral=True),
+    Case("SO(3)-2-layers", tensornet(layers=2, symmetry="SO(3)", gain=2.0), chiral=True),
+    Case("cosine", tensornet(layers=1, envelope="cosine"), smooth_order=1),
+)
