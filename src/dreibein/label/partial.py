@@ -14,6 +14,7 @@ from dreibein.label.calculations import Labels
 from dreibein.label.sampling import Trajectory
 
 _SETTINGS = "settings.json"
+_STRUCTURE = "structure_sha256"  # differs with the seed of conformers, too: named only if alone
 _LABEL_NAMES = tuple(f.name for f in fields(Labels))
 
 
@@ -193,13 +194,21 @@ def refuse_other_settings(what: str, stored: dict[str, Any], settings: dict[str,
     Raises:
         ValueError: They differ; names how.
     """
-    old, new = json.loads(json.dumps(stored)), json.loads(json.dumps(settings))
+    old, new = _flat(stored), _flat(settings)
     differing = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    named = [key for key in differing if key != _STRUCTURE]
     if differing:
-        changes = ", ".join(f"{key} {old.get(key)} (now {new.get(key)})" for key in differing)
+        changes = [f"{key} {old.get(key)} (now {new.get(key)})" for key in named]
         raise ValueError(
-            f"{what} with {changes}; use the same settings, name another output, or overwrite it"
+            f"{what} with {', '.join(changes) or 'another geometry in the structure file'}; use "
+            "the same settings, name another output, or overwrite it"
         )
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as JSON gives them back, versions beside the rest."""
+    plain = dict(json.loads(json.dumps(settings)))
+    return plain | {f"version of {k}": v for k, v in plain.pop("versions", {}).items()}
 
 
 def _numbered(arrays: dict[str, Any], name: str) -> list[Any]:
