@@ -5,6 +5,8 @@ from pathlib import Path
 
 import ase.io
 from ase import Atoms
+from ase.calculators.calculator import all_properties
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from dreibein.data.config import DataConfig
 from dreibein.data.dataset import Part, StructureDataset
@@ -104,14 +106,17 @@ def _atoms(dataset: StructureDataset, index: int, level: str | None) -> Atoms:
         atoms.info["level_of_theory"] = level
     for name, (per_atom, _) in dataset.specs.items():
         mask = structure.get(mask_name(name))
-        if name in LABELS and not (per_atom and mask is not None and mask.any()):
-            continue  # written by to_ase, or absent
         if mask is not None and not mask.any():
             continue
+        if name in LABELS and (mask is None or mask.all()):
+            continue  # written by to_ase
         values = structure[name].clone()
         if mask is not None:
             values[~mask] = float("nan")
-        if per_atom:
+        if per_atom and name in all_properties:
+            results = atoms.calc.results if atoms.calc is not None else {}
+            atoms.calc = SinglePointCalculator(atoms, **results, **{name: values.numpy()})
+        elif per_atom:
             atoms.arrays[name] = values.numpy()
         else:
             atoms.info[name] = values[0].numpy() if values.ndim > 1 else float(values[0])

@@ -114,7 +114,8 @@ def _extract(archive: Path, file: str, target: Path) -> None:
                         shutil.copyfileobj(source, out)
                     return
     except (tarfile.TarError, EOFError) as error:
+        detail = str(error).splitlines()[0].rstrip(":")
         raise ValueError(
-            f"{archive}: not a whole archive ({error}); delete it to download it anew"
+            f"{archive}: not a whole archive ({detail}); delete it to download it anew"
         ) from error
     raise ValueError(f"{archive}: holds no {file}; delete it to download it anew")

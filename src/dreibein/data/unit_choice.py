@@ -7,7 +7,7 @@ import numpy as np
 from dreibein.data.magnitudes import match_totals
 from dreibein.data.names import nearest
 from dreibein.data.raw import RawColumn, RawSource
-from dreibein.systems import FIELDS
+from dreibein.systems import FIELDS, LABELS
 from dreibein.systems.units import conversion_factor, parse_unit, polarizability_factor
 
 # How units that nobody declared follow from those of energy {E} and length {L}.
@@ -45,7 +45,7 @@ def check_units(units: dict[str, str], labels: set[str]) -> None:
     Raises:
         ValueError: With the nearest valid name.
     """
-    known = {"length", *FIELDS, *labels}
+    known = {"length", "external_field", *LABELS, *labels}
     for label, unit in units.items():
         if label not in known:
             close = nearest(label, known, cutoff=0.3)
