@@ -1,27 +1,23 @@
 """Neighbors by the definition: every pair of atoms in every image that can be near."""
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from dreibein.neighbors.lists import NeighborList
 from dreibein.neighbors.sorting import neighbor_list
 
-__all__ = ["search_images"]
+__all__ = ["images_within", "search_images", "wrapped"]
 
 # Distances computed at a time.
-_BLOCK = 2_000_000
+_BLOCK = 500_000
+
+_Floats = NDArray[np.float64]
+_Flags = NDArray[np.bool_]
+_Integers = NDArray[np.int64]
 
 
-def search_images(
-    pos: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_], cutoff: float
-) -> NeighborList:
+def search_images(pos: _Floats, cell: _Floats, pbc: _Flags, cutoff: float) -> NeighborList:
     """List all (i, j, S) with ``|x_j + S · cell − x_i| < cutoff`` by trying them all.
-
-    With atoms wrapped to fractional coordinates in [0, 1), ``|r_ij| >= (|S_k| − 1) h_k`` where h_k
-    is the height of the cell along vector k, so the images ``|S_k| <= floor(cutoff / h_k) + 1``
-    are complete.
 
     Args:
         pos: [N, 3] Å, wrapped or not.
@@ -29,18 +25,10 @@ def search_images(
         pbc: [3].
         cutoff: Å.
     """
-    inverse = np.linalg.inv(cell)
-    periods = np.floor(pos @ inverse).astype(np.int64) * pbc
-    wrapped = pos - periods @ cell
-    # Columns of the inverse are the face normals divided by the heights.
-    heights = 1.0 / np.linalg.norm(inverse, axis=0)
-    reach = [math.floor(cutoff / h) + 1 if p else 0 for h, p in zip(heights, pbc)]
-    axes = [np.arange(-n, n + 1) for n in reach]
-    images = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    edges = [
-        _near(wrapped, block, cell, cutoff)
-        for block in np.array_split(images, 1 + len(images) * len(pos) ** 2 // _BLOCK)
-    ]
+    inside, periods = wrapped(pos, cell, pbc)
+    images = images_within(cell, pbc, cutoff)
+    blocks = np.array_split(images, 1 + len(images) * len(pos) ** 2 // _BLOCK)
+    edges = [_near(inside, block, cell, cutoff) for block in blocks]
     sender, receiver, shift = (np.concatenate(parts) for parts in zip(*edges))
     shift = shift + periods[receiver] - periods[sender]
     return neighbor_list(
@@ -48,16 +36,32 @@ def search_images(
     )
 
 
+def wrapped(pos: _Floats, cell: _Floats, pbc: _Flags) -> tuple[_Floats, _Integers]:
+    """Return ``x − n · cell`` with fractional coordinates in [0, 1), and n [N, 3]."""
+    periods = np.floor(pos @ np.linalg.inv(cell)) * pbc
+    return pos - periods @ cell, periods.astype(np.int64)
+
+
+def images_within(cell: _Floats, pbc: _Flags, cutoff: float) -> _Integers:
+    """Return every S [M, 3] that can join two wrapped atoms within the cutoff.
+
+    With fractional coordinates in [0, 1), ``|r_ij| >= (|S_k| − 1) h_k``, where h_k is the height
+    of the cell along vector k: ``|S_k| <= floor(cutoff / h_k) + 1`` is complete.
+    """
+    # The columns of the inverse are the face normals divided by the heights.
+    inverse_heights = np.linalg.norm(np.linalg.inv(cell), axis=0)
+    reach = (np.floor(cutoff * inverse_heights).astype(int) + 1) * pbc
+    axes = [np.arange(-n, n + 1) for n in reach]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
 def _near(
-    pos: NDArray[np.float64],
-    images: NDArray[np.int64],
-    cell: NDArray[np.float64],
-    cutoff: float,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    pos: _Floats, images: _Integers, cell: _Floats, cutoff: float
+) -> tuple[_Integers, _Integers, _Integers]:
     """Return sender, receiver and shift of the pairs near each other in some images."""
     vectors = (pos[None, :] - pos[:, None]) + (images @ cell)[:, None, None]  # [S, i, j, 3]
     near = np.square(vectors).sum(-1) < cutoff * cutoff
-    itself = np.flatnonzero(~images.any(axis=1))
-    near[itself[:, None], np.arange(len(pos)), np.arange(len(pos))] = False
+    home = np.flatnonzero(~images.any(axis=1))
+    near[home[:, None], np.arange(len(pos)), np.arange(len(pos))] = False
     image, receiver, sender = np.nonzero(near)
     return sender, receiver, images[image]

@@ -14,13 +14,18 @@ from torch_geometric.data import Data
 from dreibein.neighbors.cell_lists import search_cells
 from dreibein.neighbors.lists import NeighborList
 from dreibein.neighbors.reference import search_images
+from dreibein.neighbors.trees import search_tree
 from dreibein.systems.cells import complete_cell
 
 __all__ = ["attach_neighbors", "find_neighbors"]
 
+# Farther out (Å) double precision resolves no more than 1e-4 Å.
+_FARTHEST = 1e12
+
 _Floats = NDArray[np.float64]
 _BACKENDS: dict[str, Callable[[_Floats, _Floats, NDArray[np.bool_], float], NeighborList]] = {
     "vesin": search_cells,
+    "tree": search_tree,
     "reference": search_images,
 }
 
@@ -44,7 +49,8 @@ def find_neighbors(
             zeros for no cell.
         pbc: [3], [1, 3] or one bool.
         cutoff: Å.
-        backend: ``"vesin"`` (linked cells) or ``"reference"`` (all pairs in all images).
+        backend: ``"vesin"`` (linked cells, and the tree where they cannot be drawn), ``"tree"``
+            (k-d tree over the images) or ``"reference"`` (all pairs in all images).
 
     Raises:
         ValueError: NaN or infinite positions or cell, a cutoff that is not positive, a missing or
@@ -63,7 +69,8 @@ def find_neighbors(
         )
     x = _positions(pos)
     periodic = _periodic(pbc)
-    return search(x, _cell(cell, periodic), periodic, _cutoff(cutoff))
+    box, radius = _cell(cell, periodic), _cutoff(cutoff)
+    return search(x, box, periodic, radius) if len(x) else _empty()
 
 
 def attach_neighbors(structure: Data, cutoff: float, *, backend: str = "vesin") -> Data:
@@ -85,6 +92,11 @@ def attach_neighbors(structure: Data, cutoff: float, *, backend: str = "vesin") 
     return attached
 
 
+def _empty() -> NeighborList:
+    none = torch.zeros((0, 3), dtype=torch.int64)
+    return NeighborList(none.new_zeros((2, 0)), none, none.new_zeros(1))
+
+
 def _array(values: Tensor | ArrayLike) -> _Floats:
     if isinstance(values, Tensor):
         values = values.detach().cpu().to(torch.float64).numpy()
@@ -97,13 +109,12 @@ def _positions(pos: Tensor | ArrayLike) -> _Floats:
         x = x.reshape(0, 3)
     if x.ndim != 2 or x.shape[1] != 3:
         raise ValueError(f"positions must have the shape [atoms, 3], not {list(x.shape)}")
-    if not math.isfinite(x.sum()):
-        bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
-        if len(bad):
-            raise ValueError(
-                f"the position of atom {bad[0]} is {x[bad[0]].tolist()}: neighbors need finite "
-                f"positions ({len(bad)} of {len(x)} atoms have none)"
-            )
+    if len(x) and not np.abs(x).max() <= _FARTHEST:
+        bad = np.flatnonzero(~(np.abs(x) <= _FARTHEST).all(axis=1))
+        raise ValueError(
+            f"the position of atom {bad[0]} is {x[bad[0]].tolist()} Å: neighbors need finite "
+            f"positions within 1e12 Å ({len(bad)} of {len(x)} atoms have none)"
+        )
     return x
 
 

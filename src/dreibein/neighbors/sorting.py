@@ -6,6 +6,7 @@ pointers on the way; the second pass even gives the senders. What does not fit i
 travels as one integer: the shift as a number in mixed radix.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ __all__ = ["neighbor_list"]
 # Below this many edges np.lexsort is faster than the set-up of the counting sort.
 _SMALL = 5_000
 # Largest table (rows) from which shifts are decoded; beyond, they are computed.
-_TABLE_ROWS = 1_000_000
+_TABLE_ROWS = 10_000
 
 _Integers = NDArray[Any]  # integers of any width
 
@@ -44,84 +45,99 @@ def neighbor_list(
         repeats: two edges may have the same sender and receiver (cells less than twice the
             cutoff wide); False saves one pass.
     """
+    if len(sender) * (1 + mirror) < _SMALL:
+        return _sort_small(sender, receiver, shift, num_atoms, mirror)
+    return _sort_large(sender, receiver, shift, num_atoms, mirror, repeats)
+
+
+def _sort_small(
+    sender: _Integers, receiver: _Integers, shift: _Integers, num_atoms: int, mirror: bool
+) -> NeighborList:
+    """Sort by comparison."""
+    if mirror:
+        sender, receiver = np.concatenate((sender, receiver)), np.concatenate((receiver, sender))
+        shift = np.concatenate((shift, -shift))
+    order = np.lexsort((shift[:, 2], shift[:, 1], shift[:, 0], sender, receiver))
+    edge_index = np.empty((2, len(order)), dtype=np.int64)
+    edge_index[0], edge_index[1] = sender[order], receiver[order]
+    row_ptr = np.searchsorted(edge_index[1], np.arange(num_atoms + 1))
+    return NeighborList(
+        torch.from_numpy(edge_index),
+        torch.from_numpy(shift[order].astype(np.int64)),
+        torch.from_numpy(row_ptr),
+    )
+
+
+def _sort_large(
+    sender: _Integers,
+    receiver: _Integers,
+    shift: _Integers,
+    num_atoms: int,
+    mirror: bool,
+    repeats: bool,
+) -> NeighborList:
+    """Sort by counting."""
     radix, code = _encode(shift)
     # Integers no wider than needed: memory traffic is the cost here.
     index = np.int32 if max(2 * len(code) + 1, num_atoms) < 2**31 else np.int64
     sender, receiver = sender.astype(index), receiver.astype(index)
+    codes = radix[0] * radix[1] * radix[2]
     if mirror:
-        opposite = np.prod(radix) - 1 - code
         sender, receiver = np.concatenate((sender, receiver)), np.concatenate((receiver, sender))
-        code = np.concatenate((code, opposite.astype(code.dtype)))
-    order = _sort_small if len(code) < _SMALL else _sort_large
-    sender, code, row_ptr = order(sender, receiver, code, num_atoms, repeats)
-
-    edge_index = torch.empty((2, len(code)), dtype=torch.int64)
-    edge_index[0] = torch.from_numpy(sender)
-    rows = torch.arange(num_atoms)
-    pointers = torch.from_numpy(row_ptr.astype(np.int64))
-    edge_index[1] = torch.repeat_interleave(rows, pointers.diff(), output_size=len(code))
-    return NeighborList(edge_index, _decode(code, radix), pointers)
-
-
-def _encode(shift: _Integers) -> tuple[tuple[int, int, int], _Integers]:
-    """Number the shifts in their order; −S is ``prod(radix) - 1 - code``."""
-    if not len(shift):
-        return (1, 1, 1), np.zeros(0, dtype=np.int32)
-    reach = [int(max(column.max(), -column.min())) for column in shift.T]
-    radix = (2 * reach[0] + 1, 2 * reach[1] + 1, 2 * reach[2] + 1)
-    wide = np.int32 if radix[0] * radix[1] * radix[2] < 2**31 else np.int64
-    code = shift[:, 0].astype(wide)
-    for axis in (1, 2):
-        np.multiply(code, radix[axis], out=code)
-        np.add(code, shift[:, axis], out=code)
-    return radix, code + (radix[0] * radix[1] * radix[2] - 1) // 2
-
-
-def _decode(code: _Integers, radix: tuple[int, int, int]) -> torch.Tensor:
-    """Turn numbers back into shifts, [E, 3] int64."""
-    reach = torch.tensor(radix) // 2
-    rows = radix[0] * radix[1] * radix[2]
-    if rows <= _TABLE_ROWS:
-        table = np.stack(np.unravel_index(np.arange(rows), radix), axis=1)
-        return (torch.from_numpy(table) - reach).index_select(0, torch.from_numpy(code))
-    return torch.from_numpy(np.stack(np.unravel_index(code, radix), axis=1)) - reach
-
-
-def _sort_small(
-    sender: _Integers, receiver: _Integers, code: _Integers, num_atoms: int, repeats: bool
-) -> tuple[_Integers, _Integers, _Integers]:
-    order = np.lexsort((code, sender, receiver))
-    row_ptr = np.zeros(num_atoms + 1, dtype=np.int64)
-    np.cumsum(np.bincount(receiver, minlength=num_atoms), out=row_ptr[1:])
-    return sender[order], code[order], row_ptr
-
-
-def _sort_large(
-    sender: _Integers, receiver: _Integers, code: _Integers, num_atoms: int, repeats: bool
-) -> tuple[_Integers, _Integers, _Integers]:
-    codes = int(code.max()) + 1
+        code = np.concatenate((code, codes - 1 - code))
     if repeats:
         # numpy's stable sort of 16-bit integers is a counting sort too.
         order = np.argsort(code.astype(np.int16) if codes < 2**15 else code, kind="stable")
         sender, receiver, code = sender[order], receiver[order], code[order]
+
     payload = receiver.astype(np.int32 if num_atoms * codes < 2**31 else np.int64)
     np.multiply(payload, codes, out=payload)
     np.add(payload, code, out=payload)
-    one_per_row = np.arange(len(sender) + 1, dtype=sender.dtype)
-    _, payload, pointers = _transpose(payload, sender, one_per_row, num_atoms)
+    one_per_row = np.arange(len(sender) + 1, dtype=index)
+    _, payload, row_ptr = _transpose(payload, sender, one_per_row, num_atoms)
     receiver = payload // codes
     np.subtract(payload, receiver * codes, out=payload)
-    sender, code, row_ptr = _transpose(payload, receiver.astype(sender.dtype), pointers, num_atoms)
-    return sender, code, row_ptr
+    sender, code, row_ptr = _transpose(payload, receiver.astype(index), row_ptr, num_atoms)
+
+    pointers = torch.from_numpy(row_ptr.astype(np.int64))
+    edge_index = torch.empty((2, len(sender)), dtype=torch.int64)
+    edge_index[0] = torch.from_numpy(sender)
+    edge_index[1] = torch.repeat_interleave(pointers.diff(), output_size=len(sender))
+    return NeighborList(edge_index, _decode(code, radix), pointers)
+
+
+def _encode(shift: _Integers) -> tuple[tuple[int, int, int], _Integers]:
+    """Number the shifts in their order from zero; −S is ``prod(radix) - 1 - code``."""
+    reach = [max(int(column.max()), -int(column.min())) for column in shift.T]
+    radix = (2 * reach[0] + 1, 2 * reach[1] + 1, 2 * reach[2] + 1)
+    codes = radix[0] * radix[1] * radix[2]
+    code = shift[:, 0].astype(np.int32 if codes < 2**31 else np.int64)
+    for axis in (1, 2):
+        np.multiply(code, radix[axis], out=code)
+        np.add(code, shift[:, axis], out=code)
+    return radix, code + (codes - 1) // 2
+
+
+def _decode(code: _Integers, radix: tuple[int, int, int]) -> torch.Tensor:
+    """Turn numbers back into shifts, [E, 3] int64."""
+    if radix[0] * radix[1] * radix[2] <= _TABLE_ROWS:
+        return _shift_table(radix).index_select(0, torch.from_numpy(code))
+    digits = np.stack(np.unravel_index(code, radix), axis=1)
+    return torch.from_numpy(digits) - torch.tensor(radix) // 2
+
+
+@lru_cache(maxsize=16)
+def _shift_table(radix: tuple[int, int, int]) -> torch.Tensor:
+    digits = np.stack(np.unravel_index(np.arange(radix[0] * radix[1] * radix[2]), radix), axis=1)
+    return torch.from_numpy(digits) - torch.tensor(radix) // 2
 
 
 def _transpose(
     data: _Integers, columns: _Integers, row_ptr: _Integers, num_columns: int
 ) -> tuple[_Integers, _Integers, _Integers]:
     """Order ``data`` by column, stable; return its rows, itself, and the columns' pointers."""
-    # Imported here: nothing but this function needs scipy, and importing it takes a while.
-    from scipy.sparse import csr_matrix
+    from scipy.sparse import csr_matrix  # slow to import and needed for large lists only
 
     shape = (len(row_ptr) - 1, num_columns)
-    sorted_ = csr_matrix((data, columns, row_ptr), shape=shape, copy=False).tocsc()
-    return sorted_.indices, sorted_.data, sorted_.indptr
+    ordered = csr_matrix((data, columns, row_ptr), shape=shape, copy=False).tocsc()
+    return ordered.indices, ordered.data, ordered.indptr

@@ -92,6 +92,9 @@ def complete_cell(cell: Tensor, pbc: Tensor) -> Tensor:
     """
     if not torch.isfinite(cell).all():
         raise ValueError(f"the cell {cell.tolist()} contains NaN or infinity")
+    lengths = torch.linalg.vector_norm(cell, dim=-1)
+    if bool((lengths > _ABSENT).all()) and bool((volume(cell) > 1e-3 * lengths.prod(-1)).all()):
+        return cell  # nothing is missing
     periodic = [bool(flag) for flag in pbc.reshape(3)]
     rows = list(cell.reshape(3, 3).unbind(0))
     missing: list[int] = []
