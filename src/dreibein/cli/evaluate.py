@@ -176,8 +176,8 @@ def _number(value: float | None) -> str:
 
 def _error_table(evaluation: "Evaluation") -> Any:
     from dreibein.evaluate import metric_name
+    from dreibein.evaluate.errors import GPA_PER_MEV_A3
     from dreibein.evaluate.report.formats import percent
-    from dreibein.systems.units import conversion_factor
 
     table = _table("Errors", "", "MAE", "RMSE", "unit", "relative to")
     spreads = {"forces": "mean |F|", "energy_per_atom": "spread", "stress": "spread"}
@@ -190,8 +190,8 @@ def _error_table(evaluation: "Evaluation") -> Any:
         rmse = evaluation.metrics[metric_name(quantity, "rmse")]
         table.add_row(title, _number(mae), _number(rmse), evaluation.units[quantity], relative)
         if quantity == "stress":
-            factor = 1e-3 * conversion_factor("eV/Å^3", "GPa")
-            table.add_row("", _number(factor * mae), _number(factor * rmse), "GPa", "")
+            gpa = [_number(GPA_PER_MEV_A3 * error) for error in (mae, rmse)]
+            table.add_row("", *gpa, "GPa", "")
     return table
 
 
@@ -220,10 +220,10 @@ def _group_table(evaluation: "Evaluation") -> Any:
 
 
 def _worst_table(evaluation: "Evaluation") -> Any:
-    table = _table("Worst frames", "frame", "energy / meV/atom", "largest force error / meV/Å")
+    table = _table("Worst frames", "frame", "energy / meV/atom", "force error / meV/Å")
     for frame in evaluation.worst[:_WORST_SHOWN]:
         energy, force = frame.energy_mev_per_atom, frame.forces_max_mev_per_a
-        table.add_row(frame.source, _number(energy), _number(force))
+        table.add_row(Path(frame.source).name, _number(energy), _number(force))
     return table
 
 

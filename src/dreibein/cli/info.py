@@ -20,42 +20,13 @@ def info(
     """
     import json as json_format
 
+    from dreibein.evaluate import model_facts
+
     facts = model_facts(model)
     if json:
         typer.echo(json_format.dumps(facts, indent=2, ensure_ascii=False))
     else:
         show(facts)
-
-
-def model_facts(path: Path) -> dict[str, Any]:
-    """Everything known of a model file, JSON-able."""
-    import hashlib
-
-    from ase.data import chemical_symbols
-
-    from dreibein.models import load_model, model_file, read_header
-
-    file = model_file(path)
-    header, potential = read_header(file), load_model(file)
-    config = dict(header["config"])
-    references = potential.reference_energies
-    return {
-        "file": str(file),
-        "bytes": file.stat().st_size,
-        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-        "format": header["format"],
-        "architecture": config.pop("architecture", None),
-        "hyperparameters": config,
-        "parameters": sum(p.numel() for p in potential.parameters()),
-        "elements": [chemical_symbols[z] for z in potential.elements],
-        "cutoff": potential.cutoff,
-        "precision": header["dtype"],
-        "units": header["units"],
-        "scale": float(potential.scale),
-        "reference_energies": {chemical_symbols[z]: e for z, e in references.items()},
-        "versions": header["versions"],
-        "card": header["card"],
-    }
 
 
 def show(facts: Mapping[str, Any]) -> None:

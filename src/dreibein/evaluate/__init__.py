@@ -3,6 +3,7 @@
 from dreibein.evaluate.checks import Check, Checks, choose_frames, run_checks
 from dreibein.evaluate.errors import ErrorMeter, metric_name
 from dreibein.evaluate.evaluation import evaluate_potential
+from dreibein.evaluate.facts import model_facts
 from dreibein.evaluate.frames import describe
 from dreibein.evaluate.predictions import Predictions
 from dreibein.evaluate.records import Evaluation
@@ -17,5 +18,6 @@ __all__ = [
     "describe",
     "evaluate_potential",
     "metric_name",
+    "model_facts",
     "run_checks",
 ]

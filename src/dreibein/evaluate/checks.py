@@ -243,7 +243,7 @@ def _rounding(own: Probe, exact: Probe, structures: Sequence[Data]) -> Iterator[
 
 def _derivatives(exact: Probe, structures: Sequence[Data], seed: int) -> Iterator[Check]:
     yield judge(
-        "forces against finite differences",
+        "forces, finite differences",
         "derivatives",
         "float64",
         force_error(exact, structures, seed=seed),
@@ -252,7 +252,7 @@ def _derivatives(exact: Probe, structures: Sequence[Data], seed: int) -> Iterato
     )
     if any(has_stress(structure) for structure in structures):
         yield judge(
-            "stress against finite differences",
+            "stress, finite differences",
             "derivatives",
             "float64",
             stress_error(exact, structures),
@@ -284,7 +284,7 @@ def _smoothness(
     for order, (name, unit) in enumerate(zip(JUMP_NAMES, JUMP_UNITS, strict=True)):
         checks.append(
             judge(
-                f"jump of the {name} at the cutoff",
+                f"{name} jump at the cutoff",
                 "smoothness",
                 "float64",
                 max((jump[order] for jump in jumps), default=None),

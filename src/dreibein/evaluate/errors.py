@@ -9,6 +9,7 @@ from torch_geometric.data import Batch
 
 from dreibein.systems import mask_name
 from dreibein.systems.cells import to_voigt
+from dreibein.systems.units import conversion_factor
 
 QUANTITIES = ("energy", "energy_per_atom", "forces", "stress")
 UNIT_SUFFIX = {
@@ -24,6 +25,7 @@ UNIT_TEXT = {
     "stress": "meV/Å³",
 }
 MEV = 1000.0  # meV per eV
+GPA_PER_MEV_A3 = conversion_factor("eV/Å^3", "GPa") / MEV
 NUM_ELEMENTS = 119  # rows for atomic numbers 0 to 118
 FIRST_GROUP_ROW = len(QUANTITIES) + NUM_ELEMENTS
 

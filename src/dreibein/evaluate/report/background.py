@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from dreibein.evaluate.report.figures import symbol
 from dreibein.evaluate.report.formats import digits, duration, size, whole
 from dreibein.evaluate.report.html import (
     Markup,
@@ -60,7 +59,7 @@ def speed_section(record: RunRecord) -> Section:
 
 
 def _trained_on(record: RunRecord) -> str:
-    card = (record.header or {}).get("card", {})
+    card = (record.model or {}).get("card", {})
     words = [str(card[key]) for key in ("device", "precision") if card.get(key)]
     return ", ".join(words) or "–"
 
@@ -154,19 +153,18 @@ def _unit(unit: Mapping[str, Any]) -> str:
 
 def model_section(record: RunRecord) -> Section:
     """The model file: what it is and how it was made."""
-    header = record.header
-    if header is None:
+    if record.model is None:
         return Section(
             "model",
-            "Model",
+            "Model card",
             missing="No model.safetensors in this folder: it is written by",
             command="dreibein train",
         )
-    card = header.get("card") or {}
-    shown = {key: value for key, value in header.items() if key not in ("card", "elements")}
-    shown = {"elements": ", ".join(symbol(z) for z in header.get("elements", [])), **shown}
+    facts = dict(record.model)
+    card, num_bytes = facts.pop("card"), facts.pop("bytes")
+    facts["elements"] = ", ".join(facts["elements"])
     inner = tree(card) if card else paragraph("The file carries no card.", css="missing")
-    left = f"<h3>Model file, {size(record.model_bytes)}</h3>{tree(shown)}"
+    left = f"<h3>Model file, {size(num_bytes)}</h3>{tree(facts)}"
     return Section("model", "Model card", grid(left, f"<h3>Training card</h3>{inner}"))
 
 

@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dreibein.evaluate.errors import UNIT_TEXT, metric_name
 from dreibein.evaluate.report.formats import whole
+
+METRIC_WORDS = {
+    metric_name(quantity, statistic): f"{quantity.replace('_', ' ')} {statistic.upper()}, {unit}"
+    for quantity, unit in UNIT_TEXT.items()
+    for statistic in ("mae", "rmse")
+}
 
 Spec = dict[str, Any]  # a Plotly figure: {"data": [...], "layout": {...}}
 
@@ -124,10 +131,10 @@ def figure(name: str, title: str, spec: Spec, *, height: int, caption: str = "")
     )
 
 
-def grid(*parts: str, narrow: bool = False) -> Markup:
-    """Parts side by side where there is room: two, or three narrow ones."""
+def grid(*parts: str, min_width: int = 470) -> Markup:
+    """Parts side by side while each has `min_width` pixels."""
     cells = "".join(f"<div>{part}</div>" for part in parts)
-    return Markup(f'<div class="grid{" narrow" if narrow else ""}">{cells}</div>')
+    return Markup(f'<div class="grid" style="--min:{min_width}px">{cells}</div>')
 
 
 def paragraph(*parts: Any, css: str = "") -> Markup:
@@ -166,7 +173,7 @@ def tree(value: Any) -> Markup:
     """
     if isinstance(value, Mapping):
         inner = "".join(
-            f"<dt>{text(str(k).replace('_', ' '))}</dt><dd>{tree(v)}</dd>"
+            f"<dt>{text(_words(str(k)))}</dt><dd>{tree(v)}</dd>"
             for k, v in value.items()
             if v not in (None, "", [], {})
         )
@@ -176,6 +183,11 @@ def tree(value: Any) -> Markup:
             return Markup(text(", ".join(plain(v) for v in value)))
         return Markup("".join(f"<div>{tree(v)}</div>" for v in value))
     return Markup(text(plain(value)))
+
+
+def _words(name: str) -> str:
+    """A key in words: an error with its unit, else without underscores."""
+    return METRIC_WORDS.get(name.removeprefix("val_")) or name.replace("_", " ")
 
 
 def plain(value: Any) -> str:

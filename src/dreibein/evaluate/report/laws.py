@@ -40,16 +40,19 @@ def laws_section(record: RunRecord) -> Section:
         )
     left = law_tables(checks, ("symmetry",))
     right = law_tables(checks, ("rounding", "derivatives", "extensivity", "smoothness"))
-    body = summary(checks) + grid(left, right)
+    body = summary(checks) + grid(left, right, min_width=510)
     if checks.scan is not None:
         scan = checks.scan
+        caption = (
+            f"{scan.text[:1].upper()}{scan.text[1:]}. The dotted line is the cutoff, "
+            f"{digits(scan.cutoff)} Å; a cutoff that is not smooth shows in the curvature first."
+        )
         body += figure(
             "smoothness",
             "One neighbor crosses the cutoff",
             scan_figure(scan),
             height=300,
-            caption=f"{scan.text}. The dotted line is the cutoff, {digits(scan.cutoff)} Å; a "
-            "cutoff that is not smooth shows in the curvature first.",
+            caption=caption,
         )
     return Section("checks", "Physical laws", body)
 

@@ -72,7 +72,7 @@ def _summary(dynamics: Dynamics) -> list[str]:
     if value is not None:
         error = summary.get("drift_error_mev_per_atom_ps")
         plus = f" ± {digits(error, 2)}" if error is not None else ""
-        words.append(f"drift {digits(value)}{plus} meV/atom/ps")
+        words.append(f"drift {digits(value, 2)}{plus} meV/atom/ps")
     if summary.get("ns_per_day") is not None:
         words.append(f"{digits(summary['ns_per_day'])} ns/day")
     return words
@@ -126,7 +126,7 @@ def dynamics_figure(dynamics: Dynamics) -> Spec:
             {
                 "type": "scatter",
                 "mode": "lines",
-                "name": f"fit, {digits(slope)} meV/atom/ps",
+                "name": f"fit, {digits(slope, 2)} meV/atom/ps",
                 "x": rounded(ends),
                 "y": rounded(middle + slope * ends),
                 "line": {"color": MUTED, "width": 1.5, "dash": "dash"},

@@ -1,10 +1,8 @@
 """The top of the page: one line of verdict and the main numbers."""
 
-from dreibein.evaluate.errors import metric_name
+from dreibein.evaluate.errors import GPA_PER_MEV_A3, metric_name
 from dreibein.evaluate.records import Evaluation
-from dreibein.evaluate.report.accuracy import GPA_PER_MEV_A3
-from dreibein.evaluate.report.figures import symbol
-from dreibein.evaluate.report.formats import digits, duration, percent, size, whole
+from dreibein.evaluate.report.formats import digits, duration, percent, whole
 from dreibein.evaluate.report.html import Card, Markup, cards, pill, text
 from dreibein.evaluate.report.motion import drift, ensemble
 from dreibein.evaluate.report.run import RunRecord
@@ -52,7 +50,7 @@ def main_cards(record: RunRecord) -> list[Card]:
         plus = f"± {digits(error, 2)} · " if error is not None else ""
         time = f"{digits(summary.get('time_ps'))} ps of {ensemble(record.dynamics)}"
         found.append(
-            Card("Energy drift", digits(drift(record.dynamics)), "meV/atom/ps", plus + time)
+            Card("Energy drift", digits(drift(record.dynamics), 2), "meV/atom/ps", plus + time)
         )
     if evaluation is not None:
         timing = evaluation.timing
@@ -64,7 +62,8 @@ def main_cards(record: RunRecord) -> list[Card]:
                 f"energy and derivatives, {timing.device}, {timing.precision}",
             )
         )
-    found.append(_model_card(record)) if record.header is not None else None
+    if record.model is not None:
+        found.append(_model_card(record))
     return found
 
 
@@ -95,20 +94,19 @@ def _error_cards(evaluation: Evaluation) -> list[Card]:
 
 
 def _model_card(record: RunRecord) -> Card:
-    header = record.header or {}
-    config = header.get("config", {})
-    detail = f"cutoff {digits(config.get('cutoff'), 2)} Å"
-    if config.get("layers") is not None:
-        layers = f"{config['layers']} layer{'' if config['layers'] == 1 else 's'}"
-        detail = f"{layers} × {config.get('channels')} channels, {detail}"
-    name = {"tensornet": "TensorNet"}.get(config.get("architecture"), config.get("architecture"))
-    return Card("Model", str(name or "model"), "", f"{detail}, {size(record.model_bytes)}")
+    facts = record.model or {}
+    config = facts["hyperparameters"]
+    words = [f"{whole(facts['parameters'])} parameters"]
+    if "layers" in config:
+        words.append(f"{config['layers']} layer{'' if config['layers'] == 1 else 's'}")
+    words.append(f"cutoff {facts['cutoff']:g} Å")
+    name = {"tensornet": "TensorNet"}.get(facts["architecture"], facts["architecture"])
+    return Card("Model", str(name or "model"), "", ", ".join(words))
 
 
 def header(record: RunRecord, *, made: str) -> Markup:
     """Eyebrow, name, verdict, status and cards."""
-    elements = (record.header or {}).get("elements") or []
-    symbols = " ".join(symbol(z) for z in elements)
+    symbols = " ".join((record.model or {}).get("elements", []))
     status = ""
     checks = record.evaluation.checks if record.evaluation else None
     if checks is not None:

@@ -56,7 +56,7 @@
       const style = rootStyle();
       const spec = resolve(JSON.parse(figure.querySelector("script").textContent), style);
       const layout = { ...spec.layout, template: template(style), autosize: true };
-      if (layout.showlegend === false) layout.margin = { t: 14 };
+      if (layout.showlegend === false && !layout.margin) layout.margin = { t: 14 };
       await Plotly.react(canvas, spec.data, layout, CONFIG);
       if (!canvas.querySelector(".main-svg")) throw new Error("nothing was drawn");
       figure.dataset.state = "drawn";
@@ -121,6 +121,8 @@
       const { x, y, z, i, j, k } = this;
       return {
         type: "mesh3d", x, y, z, i, j, k, color, opacity, hoverinfo: "skip",
+        // From over the reader's left shoulder: Plotly's light moves with the camera.
+        lightposition: { x: -5e4, y: 8e4, z: 1e5 },
         lighting: { ambient: 0.5, diffuse: 0.65, specular: 0.25, roughness: 0.5, fresnel: 0.05},
       };
     }
@@ -249,15 +251,6 @@
     return { middle, radius: Math.max(1, ...low.map((value, k) => (high[k] - value) / 2)) };
   }
 
-  // From over the reader's left shoulder; Plotly's light stands still in the scene otherwise.
-  function lightFrom(camera) {
-    const eye = [camera.eye.x, camera.eye.y, camera.eye.z], up = [camera.up.x, camera.up.y, camera.up.z];
-    const right = cross(up, eye);
-    const unit = (v) => v.map((c) => c / (norm(v) || 1));
-    const [x, y, z] = add(add(unit(eye), unit(up), 0.6), unit(right), -0.45).map((c) => 1e5 * c);
-    return { x, y, z };
-  }
-
   function cellTrace(frame, color) {
     const [a, b, c] = frame.cell, o = frame.corner;
     const corner = (i, j, k) => add(add(add(o, a, i), b, j), c, k);
@@ -296,8 +289,6 @@
       } else {
         scene.camera = canvas.layout.scene.camera; // as the reader turned it
       }
-      const light = lightFrom(scene.camera);
-      traces.forEach((trace) => { if (trace.type === "mesh3d") trace.lightposition = light; });
       const layout = {
         template: template(style), margin: { l: 0, r: 0, t: 0, b: 0 }, showlegend: false, scene,
         autosize: true,
@@ -305,7 +296,7 @@
       await Plotly.react(canvas, traces, layout, CONFIG);
       newFrame = false;
       document.getElementById("frame-title").textContent = frame.title;
-      document.getElementById("frame-title").title = frame.source;
+      document.getElementById("frame-title").title = frame.path;
       document.getElementById("frame-scale").textContent = `${frame.source}. ${unit}`;
       legend(frame, mode, style);
       figure.dataset.state = canvas.querySelector("canvas") ? "drawn" : "failed";
@@ -351,14 +342,7 @@
       });
     });
     figure.querySelectorAll("input").forEach((input) => input.addEventListener("change", show));
-    const started = choose(rows[0]).then(() => {
-      canvas.on("plotly_relayout", (change) => {
-        if (!("scene.camera" in change)) return;
-        const meshes = canvas.data.map((trace, k) => (trace.type === "mesh3d" ? k : -1)).filter((k) => k >= 0);
-        Plotly.restyle(canvas, { lightposition: lightFrom(change["scene.camera"]) }, meshes);
-      });
-    });
-    return { started, show };
+    return { started: choose(rows[0]), show };
   }
 
   // ---- start -------------------------------------------------------------------------------

@@ -5,18 +5,19 @@ from importlib import resources
 from pathlib import Path
 
 from dreibein import __version__
-from dreibein.evaluate.report.accuracy import element_section, parity_section
 from dreibein.evaluate.report.background import (
     config_section,
     data_section,
     model_section,
     speed_section,
 )
+from dreibein.evaluate.report.breakdown import element_section
 from dreibein.evaluate.report.html import Section, text
 from dreibein.evaluate.report.laws import laws_section
 from dreibein.evaluate.report.learning import learning_section
 from dreibein.evaluate.report.motion import motion_section
 from dreibein.evaluate.report.overview import header
+from dreibein.evaluate.report.parity import parity_section
 from dreibein.evaluate.report.run import REPORT_NAME, RunRecord
 from dreibein.evaluate.report.worst import worst_section
 from dreibein.systems import atomic_path

@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from dreibein.evaluate.facts import model_facts
 from dreibein.evaluate.predictions import Predictions
 from dreibein.evaluate.records import Evaluation
-from dreibein.models import read_header
 from dreibein.models.storage import MODEL_NAME
 
 EVALUATION_NAME = "evaluation.json"
 PREDICTIONS_NAME = "predictions.npz"
 REPORT_NAME = "report.html"
 DYNAMICS_FOLDER = "md"
+EVALUATE = "dreibein evaluate RUN DATA -o RUN"  # what to type for what is missing
 
 Columns = dict[str, np.ndarray]
 
@@ -43,8 +44,7 @@ class RunRecord:
         epochs: Columns of metrics.csv, NaN where a cell is empty.
         evaluation: Errors on the test frames.
         predictions: References and predictions of the test frames.
-        header: Header of the model file.
-        model_bytes: Size of the model file.
+        model: What the model file says of itself (`model_facts`).
         dynamics: The simulation.
         provenance: Where the data came from.
         splits: Frames of each split.
@@ -55,8 +55,7 @@ class RunRecord:
     epochs: Columns | None
     evaluation: Evaluation | None
     predictions: Predictions | None
-    header: dict[str, Any] | None
-    model_bytes: int
+    model: dict[str, Any] | None
     dynamics: Dynamics | None
     provenance: dict[str, Any] | None
     splits: dict[str, Any] | None
@@ -80,14 +79,13 @@ class RunRecord:
             epochs=read_columns(folder / "metrics.csv"),
             evaluation=Evaluation.load(evaluation) if evaluation.is_file() else None,
             predictions=Predictions.load(predictions) if predictions.is_file() else None,
-            header=read_header(model) if model.is_file() else None,
-            model_bytes=model.stat().st_size if model.is_file() else 0,
+            model=model_facts(model) if model.is_file() else None,
             dynamics=_dynamics(folder / DYNAMICS_FOLDER),
             provenance=_json(folder / "provenance.json"),
             splits=_json(folder / "splits.json"),
             config=_text(folder / "config.yaml"),
         )
-        parts = (record.epochs, record.evaluation, record.header, record.dynamics)
+        parts = (record.epochs, record.evaluation, record.model, record.dynamics)
         if all(part is None for part in parts):
             raise ValueError(
                 f"{folder} holds nothing to report (no metrics.csv, {EVALUATION_NAME}, "

@@ -1,5 +1,6 @@
 """The worst frames: a table, and a 3D view of each with reference and predicted forces."""
 
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,10 @@ from scipy.spatial import cKDTree
 
 from dreibein.evaluate.predictions import Predictions
 from dreibein.evaluate.records import FrameErrors
-from dreibein.evaluate.report.accuracy import EVALUATE
 from dreibein.evaluate.report.figures import Array, ball_color, rounded, symbol
 from dreibein.evaluate.report.formats import digits
 from dreibein.evaluate.report.html import Markup, Section, as_json, paragraph, text
-from dreibein.evaluate.report.run import RunRecord
+from dreibein.evaluate.report.run import EVALUATE, RunRecord
 
 BOND_SLACK = 0.30  # Å beyond the sum of covalent radii
 BALL_RADIUS = 0.45  # of the covalent radius
@@ -104,7 +104,8 @@ def view(predictions: Predictions, frame: FrameErrors) -> dict[str, Any]:
     return {
         "row": int(frame.row),
         "title": f"{title}, {frame.config_type}" if frame.config_type else title,
-        "source": frame.source,
+        "source": PurePath(frame.source).name,
+        "path": frame.source,
         "z": z.tolist(),
         "symbols": [symbol(number) for number in z],
         "elements": {

@@ -1,10 +1,10 @@
-"""Parity plots, error distributions, and errors by element and by group of frames."""
+"""Prediction against reference: energies, forces, stress."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from dreibein.evaluate.errors import UNIT_TEXT, metric_name
+from dreibein.evaluate.errors import GPA_PER_MEV_A3, MEV, UNIT_TEXT, metric_name
 from dreibein.evaluate.predictions import Predictions
 from dreibein.evaluate.records import Evaluation
 from dreibein.evaluate.report.figures import (
@@ -15,25 +15,19 @@ from dreibein.evaluate.report.figures import (
     axis,
     diagonal,
     element_color,
-    log_axis,
     rounded,
     sample,
     symbol,
 )
 from dreibein.evaluate.report.formats import digits, whole
-from dreibein.evaluate.report.html import Markup, Section, Spec, Table, figure, grid, paragraph
-from dreibein.evaluate.report.run import RunRecord
+from dreibein.evaluate.report.histograms import histograms
+from dreibein.evaluate.report.html import Section, Spec, figure, grid, paragraph
+from dreibein.evaluate.report.run import EVALUATE, RunRecord
 
-MILLI = 1000.0
-GPA_PER_MEV_A3 = 0.1602176634
 MAX_FRAME_POINTS = 3000
 MAX_FORCE_POINTS = 6000
 LARGEST_KEPT = 300
-BINS = 81
-HISTOGRAM_QUANTILE = 0.998
 MANY_GROUPS = len(SERIES)
-VOIGT = ("xx", "yy", "zz", "yz", "xz", "xy")
-EVALUATE = "dreibein evaluate RUN DATA -o RUN"
 
 
 @dataclass(frozen=True)
@@ -66,22 +60,12 @@ def parity_section(record: RunRecord) -> Section:
         )
         for name, spec, note in found
     ]
-    histograms = [
-        figure(f"histogram-{name}", title, spec, height=280)
-        for name, title, spec in (
-            ("energy", "Distribution of energy errors", energy_histogram(predictions)),
-            ("forces", "Distribution of force errors", force_histogram(predictions)),
-            ("stress", "Distribution of stress errors", stress_histogram(predictions)),
-        )
-        if spec is not None
-    ]
     lead = paragraph(
         "Below each plot stands the difference, prediction minus reference, on its own scale.",
         css="lead",
     )
-    body = lead + grid(*plots, narrow=crowded)
-    if histograms:
-        body += grid(*histograms, narrow=len(histograms) > 2)
+    width = 320 if crowded else 470
+    body = lead + grid(*plots, min_width=width) + histograms(predictions)
     return Section("parity", "Prediction against reference", body)
 
 
@@ -154,7 +138,7 @@ def stress_parity(predictions: Predictions, evaluation: Evaluation) -> Found:
     """The six components of the stress, in GPa."""
     if not len(predictions.stress_reference):
         return None
-    to_gpa = MILLI * GPA_PER_MEV_A3
+    to_gpa = MEV * GPA_PER_MEV_A3
     groups = []
     shown = total = 0
     for columns, label, color in ((slice(0, 3), "xx yy zz", BLUE), (slice(3, 6), "yz xz xy", TEAL)):
@@ -190,7 +174,7 @@ def parity_figure(
     legend: bool,
 ) -> Spec:
     """Parity above, difference below, one x axis."""
-    small, factor = (unit, 1.0) if unit == "GPa" else (f"m{unit}", MILLI)
+    small, factor = (unit, 1.0) if unit == "GPa" else (f"m{unit}", MEV)
     traces: list[Spec] = []
     for points in groups:
         common = {
@@ -235,6 +219,7 @@ def parity_figure(
             "annotations": [_numbers(quantity, evaluation)],
             "showlegend": legend,
             "legend": {"itemsizing": "constant"},
+            "margin": {"t": 40},  # with or without a legend, so that neighbors line up
             "hovermode": "closest",
         },
     }
@@ -263,171 +248,3 @@ def _numbers(quantity: str, evaluation: Evaluation) -> Spec:
         "showarrow": False,
         "font": {"size": 13},
     }
-
-
-def energy_histogram(predictions: Predictions) -> Spec | None:
-    """Distribution of energy errors per atom."""
-    error = MILLI * (predictions.energy_prediction - predictions.energy_reference)
-    error = error / np.maximum(predictions.n_atoms, 1)
-    error = error[np.isfinite(error)]
-    if len(error) < 20:
-        return None
-    return histogram_figure([("frames", BLUE, error)], "meV/atom", "frames")
-
-
-def force_histogram(predictions: Predictions) -> Spec | None:
-    """Distribution of force errors, by element."""
-    error = MILLI * (predictions.forces_prediction - predictions.forces_reference)
-    error = error.astype(float)
-    if np.isfinite(error).sum() < 20:
-        return None
-    groups = []
-    for number in np.unique(predictions.z):
-        chosen = error[predictions.z == number].ravel()
-        chosen = chosen[np.isfinite(chosen)]
-        if len(chosen):
-            groups.append((symbol(int(number)), element_color(int(number)), chosen))
-    groups.sort(key=lambda group: -len(group[2]))
-    return histogram_figure(groups, "meV/Å", "components")
-
-
-def histogram_figure(groups: list[tuple[str, str, Array]], unit: str, what: str) -> Spec:
-    """Counts on a logarithmic scale; errors beyond the 99.8 % quantile are in the last bins."""
-    largest = np.concatenate([np.abs(values) for _, _, values in groups])
-    edge = float(np.quantile(largest, HISTOGRAM_QUANTILE)) or 1e-9
-    num_bins = min(BINS, max(15, int(2 * len(largest) ** (1 / 3)) | 1))
-    edges = np.linspace(-edge, edge, num_bins + 1)
-    middles = rounded(0.5 * (edges[1:] + edges[:-1]), 4)
-    traces = []
-    for label, color, values in groups:
-        counts, _ = np.histogram(np.clip(values, -edge, edge), edges)
-        traces.append(
-            {
-                "type": "bar" if len(groups) == 1 else "scatter",
-                "name": label,
-                "x": middles,
-                "y": [int(c) if c else None for c in counts],
-                "hovertemplate": f"%{{x:.3g}} {unit}: %{{y}} {what}",
-                **(
-                    {"marker": {"color": color, "opacity": 0.85}}
-                    if len(groups) == 1
-                    else {
-                        "mode": "lines",
-                        "line": {"color": color, "width": 2, "shape": "hvh"},
-                        "connectgaps": False,
-                    }
-                ),
-            }
-        )
-    return {
-        "data": traces,
-        "layout": {
-            "xaxis": axis(f"prediction − reference / {unit}", zeroline=True),
-            "yaxis": log_axis(what, [[0.9], *(trace["y"] for trace in traces)]),
-            "bargap": 0.05,
-            "showlegend": len(groups) > 1,
-            "hovermode": "x unified" if len(groups) > 1 else "closest",
-        },
-    }
-
-
-def stress_histogram(predictions: Predictions) -> Spec | None:
-    """Distribution of stress errors, all components."""
-    error = predictions.stress_prediction - predictions.stress_reference
-    error = error[np.isfinite(error)] * MILLI * GPA_PER_MEV_A3
-    if len(error) < 20:
-        return None
-    return histogram_figure([("components", TEAL, error)], "GPa", "components")
-
-
-def element_section(record: RunRecord) -> Section:
-    """Force errors of every element, and errors of every group of frames."""
-    evaluation = record.evaluation
-    if evaluation is None or not (evaluation.elements or evaluation.config_types):
-        return Section(
-            "elements",
-            "Errors by element",
-            missing="No force errors in this folder. Get them with",
-            command=EVALUATE,
-        )
-    body = ""
-    if evaluation.elements:
-        body += grid(
-            figure(
-                "elements",
-                "Force error: MAE in full color, RMSE pale",
-                element_figure(evaluation),
-                height=300,
-            ),
-            _element_table(evaluation),
-        )
-    if evaluation.config_types:
-        body += Markup("<h3>By group of frames (config_type)</h3>") + _group_table(evaluation)
-    title = "Errors by element and group" if evaluation.config_types else "Errors by element"
-    return Section("elements", title, body)
-
-
-def element_figure(evaluation: Evaluation) -> Spec:
-    """Bars of MAE and RMSE by element."""
-    symbols = [e.symbol for e in evaluation.elements]
-    colors = [element_color(e.z) for e in evaluation.elements]
-    bars = []
-    for statistic, opacity in (("mae", 1.0), ("rmse", 0.45)):
-        values = [getattr(e, metric_name("forces", statistic)) for e in evaluation.elements]
-        bars.append(
-            {
-                "type": "bar",
-                "name": statistic.upper(),
-                "x": symbols,
-                "y": rounded(values, 4),
-                "marker": {"color": colors, "opacity": opacity},
-                "showlegend": False,
-                "text": [digits(v) for v in values] if len(symbols) <= 8 else None,
-                "textposition": "outside",
-                "cliponaxis": False,
-                "hovertemplate": f"%{{x}}: {statistic.upper()} %{{y:.3g}} meV/Å<extra></extra>",
-            }
-        )
-    return {
-        "data": bars,
-        "layout": {
-            "yaxis": axis("force error / meV/Å", rangemode="tozero"),
-            "xaxis": axis("", type="category"),
-            "barmode": "group",
-            "bargap": 0.35,
-            "hovermode": "closest",
-        },
-    }
-
-
-def _element_table(evaluation: Evaluation) -> Markup:
-    table = Table(("element", "atoms", "MAE / meV/Å", "RMSE / meV/Å"))
-    for e in evaluation.elements:
-        table.rows.append(
-            (
-                e.symbol,
-                whole(e.atoms),
-                digits(e.forces_mae_mev_per_a),
-                digits(e.forces_rmse_mev_per_a),
-            )
-        )
-    return Markup(table.render())
-
-
-def _group_table(evaluation: Evaluation) -> Markup:
-    groups = evaluation.config_types
-    columns = [
-        (quantity, statistic)
-        for quantity in ("energy_per_atom", "forces", "stress")
-        for statistic in ("mae", "rmse")
-        if any(metric_name(quantity, statistic) in group.metrics for group in groups)
-    ]
-    titles = {"energy_per_atom": "energy", "forces": "forces", "stress": "stress"}
-    header = [f"{titles[q]} {s.upper()} / {UNIT_TEXT[q]}" for q, s in columns]
-    table = Table(("group", "frames", *header))
-    for group in groups:
-        values = [digits(group.metrics.get(metric_name(q, s))) for q, s in columns]
-        table.rows.append((group.name, whole(group.frames), *values))
-    total = [digits(evaluation.metrics.get(metric_name(q, s))) for q, s in columns]
-    table.rows.append(("all", whole(evaluation.counts["frames"]), *total))
-    return Markup(table.render(css="last-total"))

@@ -1,0 +1,42 @@
+"""What a model file says of itself."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from ase.data import chemical_symbols
+
+from dreibein.models import load_model, model_file, read_header
+
+
+def model_facts(path: str | Path) -> dict[str, Any]:
+    """Everything known of a model file, JSON-able: header, card, weights counted and hashed.
+
+    Args:
+        path: A model file, or the folder of a run.
+
+    Raises:
+        OSError: No such file.
+        ValueError: No whole model file of a known format.
+    """
+    file = model_file(path)
+    header, potential = read_header(file), load_model(file)
+    config = dict(header["config"])
+    references = potential.reference_energies
+    return {
+        "file": str(file),
+        "bytes": file.stat().st_size,
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "format": header["format"],
+        "architecture": config.pop("architecture", None),
+        "hyperparameters": config,
+        "parameters": sum(p.numel() for p in potential.parameters()),
+        "elements": [chemical_symbols[z] for z in potential.elements],
+        "cutoff": potential.cutoff,
+        "precision": header["dtype"],
+        "units": header["units"],
+        "scale": float(potential.scale),
+        "reference_energies": {chemical_symbols[z]: e for z, e in references.items()},
+        "versions": header["versions"],
+        "card": header["card"],
+    }
