@@ -5,7 +5,7 @@ from pathlib import PurePath
 from typing import Any
 
 from dreibein.evaluate.report.formats import digits, duration, size, whole
-from dreibein.evaluate.report.html import (
+from dreibein.evaluate.report.markup import (
     Markup,
     Section,
     Table,

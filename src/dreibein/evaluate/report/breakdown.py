@@ -4,7 +4,7 @@ from dreibein.evaluate.errors import UNIT_TEXT, metric_name
 from dreibein.evaluate.records import Evaluation
 from dreibein.evaluate.report.figures import axis, element_color, rounded
 from dreibein.evaluate.report.formats import digits, whole
-from dreibein.evaluate.report.html import Markup, Section, Spec, Table, figure, grid
+from dreibein.evaluate.report.markup import Markup, Section, Spec, Table, figure, grid
 from dreibein.evaluate.report.run import EVALUATE, RunRecord
 
 

@@ -10,7 +10,7 @@ from ase.data import chemical_symbols
 from ase.data.colors import jmol_colors
 
 from dreibein.evaluate.report.formats import digits
-from dreibein.evaluate.report.html import Spec
+from dreibein.evaluate.report.markup import Spec
 
 Array = np.ndarray[Any, Any]
 

@@ -14,7 +14,7 @@ from dreibein.evaluate.report.figures import (
     rounded,
     symbol,
 )
-from dreibein.evaluate.report.html import Markup, Spec, figure, grid
+from dreibein.evaluate.report.markup import Markup, Spec, figure, grid
 
 BINS = 81
 QUANTILE = 0.998

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dreibein.evaluate.checks import Check, Checks, CutoffScan
 from dreibein.evaluate.report.figures import BLUE, MUTED, PURPLE, TEAL, axis, rounded
 from dreibein.evaluate.report.formats import digits, duration
-from dreibein.evaluate.report.html import (
+from dreibein.evaluate.report.markup import (
     Markup,
     Section,
     Spec,

@@ -16,7 +16,7 @@ from dreibein.evaluate.report.figures import (
     thin,
 )
 from dreibein.evaluate.report.formats import digits, duration, whole
-from dreibein.evaluate.report.html import Section, Spec, figure, grid, paragraph
+from dreibein.evaluate.report.markup import Section, Spec, figure, grid, paragraph
 from dreibein.evaluate.report.run import Columns, RunRecord
 
 MAX_POINTS = 1500

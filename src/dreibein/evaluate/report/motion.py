@@ -6,7 +6,7 @@ import numpy as np
 
 from dreibein.evaluate.report.figures import BLUE, MUTED, ORANGE, axis, rounded, thin
 from dreibein.evaluate.report.formats import digits, whole
-from dreibein.evaluate.report.html import Section, Spec, figure, paragraph, pill
+from dreibein.evaluate.report.markup import Section, Spec, figure, paragraph, pill
 from dreibein.evaluate.report.run import Dynamics, RunRecord
 
 MAX_POINTS = 2500

@@ -3,7 +3,7 @@
 from dreibein.evaluate.errors import GPA_PER_MEV_A3, metric_name
 from dreibein.evaluate.records import Evaluation
 from dreibein.evaluate.report.formats import digits, duration, percent, whole
-from dreibein.evaluate.report.html import Card, Markup, cards, pill, text
+from dreibein.evaluate.report.markup import Card, Markup, cards, pill, text
 from dreibein.evaluate.report.motion import drift, ensemble
 from dreibein.evaluate.report.run import RunRecord
 

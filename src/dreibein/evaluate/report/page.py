@@ -12,9 +12,9 @@ from dreibein.evaluate.report.background import (
     speed_section,
 )
 from dreibein.evaluate.report.breakdown import element_section
-from dreibein.evaluate.report.html import Section, text
 from dreibein.evaluate.report.laws import laws_section
 from dreibein.evaluate.report.learning import learning_section
+from dreibein.evaluate.report.markup import Section, text
 from dreibein.evaluate.report.motion import motion_section
 from dreibein.evaluate.report.overview import header
 from dreibein.evaluate.report.parity import parity_section

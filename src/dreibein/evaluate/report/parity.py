@@ -21,7 +21,7 @@ from dreibein.evaluate.report.figures import (
 )
 from dreibein.evaluate.report.formats import digits, whole
 from dreibein.evaluate.report.histograms import histograms
-from dreibein.evaluate.report.html import Section, Spec, figure, grid, paragraph
+from dreibein.evaluate.report.markup import Section, Spec, figure, grid, paragraph
 from dreibein.evaluate.report.run import EVALUATE, RunRecord
 
 MAX_FRAME_POINTS = 3000

@@ -11,7 +11,7 @@ from dreibein.evaluate.predictions import Predictions
 from dreibein.evaluate.records import FrameErrors
 from dreibein.evaluate.report.figures import Array, ball_color, rounded, symbol
 from dreibein.evaluate.report.formats import digits
-from dreibein.evaluate.report.html import Markup, Section, as_json, paragraph, text
+from dreibein.evaluate.report.markup import Markup, Section, as_json, paragraph, text
 from dreibein.evaluate.report.run import EVALUATE, RunRecord
 
 BOND_SLACK = 0.30  # Å beyond the sum of covalent radii
