@@ -44,7 +44,7 @@ def make_structure(
     tensor([-1.], dtype=torch.float64)
     """
     if cell is not None:
-        cell = torch.as_tensor(np.asarray(cell, dtype=float))
+        cell = _tensor(cell).to(torch.float64)
         cell = torch.diag(cell) if cell.ndim == 1 else cell
     if pbc is None:
         pbc = cell is not None
@@ -53,7 +53,7 @@ def make_structure(
         "z": z,
         "pos": pos,
         "cell": torch.zeros(3, 3) if cell is None else cell,
-        "pbc": torch.as_tensor(np.array(pbc, dtype=bool)).expand(3),
+        "pbc": _flags(pbc),
         "charge": charge,
         "spin": spin,
         **fields,
@@ -64,12 +64,25 @@ def make_structure(
     return structure
 
 
+def _tensor(value: Any) -> Tensor:
+    """`value` as a tensor without history, where it is."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    return torch.as_tensor(np.array(value))  # copied: arrays of callers may be read-only
+
+
+def _flags(pbc: Any) -> Tensor:
+    """One bool, three, or a field [1, 3] as three flags."""
+    flags = _tensor(pbc).bool().flatten()
+    if len(flags) not in (1, 3):
+        raise ValueError(f"pbc must be one bool or three, got {len(flags)}: {pbc}")
+    return flags.expand(3)
+
+
 def _checked(name: str, value: Any, num_atoms: int) -> Tensor:
     """`value` as a contiguous tensor of the field's dtype and shape."""
     field = FIELDS[name]
-    if not isinstance(value, Tensor):
-        value = torch.as_tensor(np.asarray(value))
-    tensor = value.detach().to(field.dtype)
+    tensor = _tensor(value).to(field.dtype)
     if field.scope == "edge":
         return tensor.contiguous()
     lead = num_atoms if field.scope == "atom" else 1
