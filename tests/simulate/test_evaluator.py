@@ -43,6 +43,7 @@ def test_a_new_composition_size_or_charge_is_seen(potential, cluster):
     for numbers, positions, charge in [
         (cluster.numbers, cluster.positions, 0.0),
         (cluster.numbers[::-1].copy(), cluster.positions, 0.0),
+        (cluster.numbers[::-1].copy(), cluster.positions, 1.0),
         (cluster.numbers, cluster.positions, 1.0),
         (cluster.numbers[:5], cluster.positions[:5], 1.0),
     ]:

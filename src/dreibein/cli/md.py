@@ -72,8 +72,9 @@ def md(
 ) -> None:
     """Run molecular dynamics from a structure file or a SMILES string.
 
-    Writes thermo.csv, trajectory.extxyz, restart.npz and dynamics.json. Options left out take the
-    defaults in brackets; with --restart, those of the run that goes on.
+    Writes thermo.csv, trajectory.extxyz, restart.npz and dynamics.json.
+
+    Options left out take the defaults in brackets; with --restart, those of the run.
     """
     from dreibein.cli.console import progress_bar
     from dreibein.simulate import run_dynamics

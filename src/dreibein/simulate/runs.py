@@ -198,5 +198,6 @@ class Run:
             last_frame=self.last_frame,
         )
         write_restart(self.folder, point)
-        # A list found at other positions may sum in another order, so both start from none.
+        # Forces at hand may differ in the last bit from those a restart computes: another kernel
+        # (with or without stress), another list. From here both know the positions alone.
         self.calculator.forget()
