@@ -16,6 +16,8 @@ _OPTIMIZER_STEPS = 2000
 # Atoms of different molecules closer than this fraction of their covalent radii's sum overlap.
 _OVERLAP = 1.2
 _GAP_A = 3.0
+# Conformers are the same when no distance differs by more; an optimizer stops well within.
+_SAME_A = 0.1
 _SEED_RANGE = 1_000_003
 _FILE_LIKE = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,7}$")
 
@@ -65,8 +67,9 @@ def read_structure(text: str, *, charge: float = 0, seed: int = 0) -> Atoms:
 def conformers(smiles: str, number: int, seed: int = 0) -> list[Atoms]:
     """Up to `number` conformers, lowest force-field energy first; same seed, same coordinates.
 
-    ETKDG embedding, then MMFF94, or UFF where MMFF94 lacks an atom. Disconnected parts are
-    embedded apart and put side by side.
+    ETKDG embedding, then MMFF94, or UFF where MMFF94 lacks an atom. Those that differ only in the
+    order of like atoms or as mirror images count once; hydrogens count (the two wells of
+    ethanol's O-H are two conformers). Disconnected parts are embedded apart and put side by side.
 
     Args:
         smiles: Molecule, ion or radical; hydrogens are added.
@@ -117,7 +120,7 @@ def _embed(embedding: Any, molecule: Any, smiles: str, number: int, seed: int) -
     # RDKit multiplies its seed by the conformer's number: 0 would make them all equal.
     options.randomSeed = 1 + int(np.random.SeedSequence(seed).generate_state(1)[0]) % _SEED_RANGE
     options.numThreads = 1
-    options.pruneRmsThresh = 0.1 if number > 1 else -1.0
+    options.pruneRmsThresh = -1.0  # RDKit would prune by heavy atoms alone
     ids = list(embedding.EmbedMultipleConfs(molecule, number, options))
     if not ids:  # strained cages: start from random coordinates
         options.useRandomCoords = True
@@ -129,7 +132,23 @@ def _embed(embedding: Any, molecule: Any, smiles: str, number: int, seed: int) -
     energies = _optimize(embedding, molecule)
     numbers = [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
     order = sorted(range(len(ids)), key=lambda k: (energies[k], k))
-    return [Atoms(numbers, molecule.GetConformer(ids[k]).GetPositions()) for k in order]
+    found: list[Atoms] = []
+    seen: list[np.ndarray] = []
+    for k in order:
+        atoms = Atoms(numbers, molecule.GetConformer(ids[k]).GetPositions())
+        shape = _shape(atoms)
+        if all(np.abs(shape - other).max(initial=0.0) > _SAME_A for other in seen):
+            found.append(atoms)
+            seen.append(shape)
+    return found
+
+
+def _shape(atoms: Atoms) -> np.ndarray:
+    """Distances in Å, sorted among pairs of the same elements: blind to the order of atoms."""
+    first, second = np.triu_indices(len(atoms), k=1)
+    z = np.sort(np.stack([atoms.numbers[first], atoms.numbers[second]]), axis=0)
+    distances = np.linalg.norm(atoms.positions[first] - atoms.positions[second], axis=1)
+    return distances[np.lexsort((distances, z[1], z[0]))]
 
 
 def _optimize(embedding: Any, molecule: Any) -> list[float]:
