@@ -48,8 +48,7 @@ def frames_of_file(config: LabelConfig) -> list[Atoms]:
         )
     frames: list[Atoms] = []
     try:
-        # an index of its own ('file@::10') wins over the one given here
-        for atoms in ase.io.iread(config.structure, index=":"):
+        for atoms in ase.io.iread(config.structure):  # all, or those of 'file@::10'
             frames.append(_bare(atoms, config))
     except UnknownFileTypeError as error:
         raise ValueError(f"{config.structure}: not a format that ASE knows; use extxyz") from error
