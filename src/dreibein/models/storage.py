@@ -10,6 +10,7 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from dreibein import __version__
 from dreibein.models.catalog import build_potential, parse_config
@@ -19,6 +20,7 @@ from dreibein.systems.files import atomic_path
 FORMAT = 1
 MODEL_NAME = "model.safetensors"  # inside the folder of a run
 UNITS = {"length": "Å", "energy": "eV", "forces": "eV/Å", "stress": "eV/Å^3", "charge": "e"}
+DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "float16", "bfloat16")}
 
 # UPGRADES[k] turns a header of format k into one of format k + 1
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
@@ -97,15 +99,28 @@ def read_header(path: str | Path) -> dict[str, Any]:
         ) from error
     if text is None:
         raise ValueError(f"{path} is a safetensors file, but not a model written by dreibein")
-    header: dict[str, Any] = json.loads(text)
+    header = _parsed(text)
+    if header is None:
+        raise ValueError(f"{path} has a damaged header; copy or train it again")
     if header["format"] > FORMAT:
+        writer = header.get("versions", {}).get("dreibein", "a later version")
         raise ValueError(
             f"{path} has model format {header['format']}, this version reads up to {FORMAT}; "
-            f"update dreibein (the file was written by {header['versions']['dreibein']})"
+            f"update dreibein (the file was written by {writer})"
         )
     for version in range(header["format"], FORMAT):
         header = UPGRADES[version](header)
     return header
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    """The header if it is one: a JSON object with a format number."""
+    try:
+        header = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    known = isinstance(header, dict) and isinstance(header.get("format"), int)
+    return header if known and header["format"] >= 1 else None
 
 
 def load_model(
@@ -128,18 +143,39 @@ def load_model(
     path = model_file(path)
     header = read_header(path)
     try:
-        config = parse_config(header["config"])
+        potential = _unfilled(header)
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        _fill(potential, tensors)
+    except KeyError as error:
+        raise ValueError(f"{path}: the header lacks {error}; save the model again") from error
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, e["loc"])) for e in error.errors())
         raise ValueError(f"{path}: hyperparameters not understood ({fields})") from error
-    stored = getattr(torch, header["dtype"])
-    potential = build_potential(
-        config, elements=tuple(header["elements"]), dtype=stored, card=header["card"]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return potential.to(device=device, dtype=dtype or potential.dtype).eval()
+
+
+def _unfilled(header: dict[str, Any]) -> Potential:
+    """The potential that a header describes, its weights still random."""
+    if header["dtype"] not in DTYPES:
+        raise ValueError(f"unknown precision '{header['dtype']}': use {' or '.join(DTYPES)}")
+    return build_potential(
+        parse_config(header["config"]),
+        elements=tuple(header["elements"]),
+        dtype=DTYPES[header["dtype"]],
+        card=header["card"],
     )
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    try:
-        potential.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: the weights do not fit the hyperparameters: {error}") from error
-    return potential.to(device=device, dtype=dtype or stored).eval()
+
+
+def _fill(potential: Potential, tensors: dict[str, Tensor]) -> None:
+    """Put the weights in, or say in one line what does not fit."""
+    expected = potential.state_dict()
+    missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected)
+    wrong = [n for n in sorted(expected.keys() & tensors) if expected[n].shape != tensors[n].shape]
+    if missing or extra or wrong:
+        parts = (("lacking", missing), ("unknown", extra), ("of another shape", wrong))
+        said = "; ".join(f"{what}: {names[0]} ({len(names)})" for what, names in parts if names)
+        raise ValueError(f"the weights do not fit the hyperparameters ({said})")
+    potential.load_state_dict(tensors)

@@ -301,6 +301,8 @@ class TensorNet(nn.Module):
         super().__init__()
         if not elements or not all(0 <= z <= NUM_ELEMENTS for z in elements):
             raise ValueError(f"elements must be atomic numbers in 0 ... 118, got {elements}")
+        if len(set(elements)) < len(elements):
+            raise ValueError(f"an element is named twice in {elements}")
         self.config = config
         self.elements = tuple(elements)
         channels = config.channels
