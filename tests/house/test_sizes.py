@@ -4,13 +4,13 @@ import ast
 
 import pytest
 
-from house.tree import PACKAGE, ROOT, definitions, is_public, sources
+from house.tree import PACKAGE, ROOT, definitions, sources
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 80
 MAX_ARGUMENTS = 8
 # dotted names that may have more, each with its reason
-MANY_ARGUMENTS: dict[str, str] = {}
+MANY_ARGUMENTS = {"_carry": "a numba kernel: bare arrays only"}
 LONG_FUNCTIONS: dict[str, str] = {}
 
 OWN_CODE = [
@@ -64,7 +64,6 @@ def test_the_exceptions_are_still_needed():
         for path in sources()
         for name, node, _ in definitions(path)
         if not isinstance(node, ast.ClassDef)
-        and is_public(name)
         and (arguments(node) > MAX_ARGUMENTS or code_lines(node) > MAX_FUNCTION_LINES)
     }
     assert {*MANY_ARGUMENTS, *LONG_FUNCTIONS} <= present
