@@ -139,9 +139,9 @@ def _show_choices(evaluation: "Evaluation") -> None:
 
     timing, model, counts = evaluation.timing, evaluation.model, evaluation.counts
     threads = f", {timing.threads} thread{'s' * (timing.threads > 1)}"
-    out.print(
-        f"model  {model['file']}: {model['architecture']}, {model['parameters']:,} parameters"
-    )
+    if model:
+        words = f"{model['architecture']}, {model['parameters']:,} parameters"
+        out.print(f"model  {model['file']}: {words}")
     out.print(
         f"run    {timing.device}{threads if timing.device == 'cpu' else ''}, {timing.precision}, "
         f"batches of {timing.batch_size}: {timing.atoms_per_second:,.0f} atoms/s"

@@ -112,7 +112,7 @@ def header(record: RunRecord, *, made: str) -> Markup:
     if checks is not None:
         bad = len(checks.failed)
         status += (
-            pill("failed", f"{bad} laws broken")
+            pill("failed", f"{bad} of {checks.judged} laws broken")
             if bad
             else pill("passed", f"{checks.judged} of {checks.judged} laws hold")
         )
