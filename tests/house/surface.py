@@ -1,9 +1,9 @@
-"""The public names of every room, read from the sources without importing them.
+"""The public surface: names that rooms export, and verbs and options of the command line.
 
     python tests/house/surface.py            print them
     python tests/house/surface.py --write    freeze them in surface.txt
 
-A room's surface is the `__all__` of its `__init__.py`.
+A room's names are the `__all__` of its `__init__.py`, read without importing it.
 """
 
 import ast
@@ -16,8 +16,8 @@ from house.tree import PACKAGE, parsed
 
 FROZEN = Path(__file__).with_name("surface.txt")
 HEADER = """\
-# Public names, one a line, room by room. Written by `make surface`; read by test_surface.py.
-# A name that leaves this file breaks somebody's program: say so in CHANGELOG.md.
+# Names of each room, then verbs and options; written by `make surface`, read by test_surface.py.
+# What leaves this file breaks somebody's program: say so in CHANGELOG.md.
 """
 
 
@@ -39,6 +39,31 @@ def public_names(package: Path = PACKAGE) -> list[str]:
     return sorted(names)
 
 
+def command_line() -> list[str]:
+    """Every verb and each of its options and arguments: `dreibein md --ps`, `dreibein md MODEL`."""
+    import typer
+
+    from dreibein.cli.main import app
+
+    lines = []
+    for verb, command in typer.main.get_command(app).commands.items():
+        lines.append(f"dreibein {verb}")
+        for parameter in command.params:
+            is_option = parameter.param_type_name == "option"
+            names = [*parameter.opts, *parameter.secondary_opts]
+            lines += (
+                [f"dreibein {verb} {n}" for n in names if n != "--help"]
+                if is_option
+                else [f"dreibein {verb} {parameter.name.upper()}"]
+            )
+    return sorted(lines)
+
+
+def surface() -> list[str]:
+    """Everything that is frozen, one item a line."""
+    return [*public_names(), *command_line()]
+
+
 def frozen_names() -> list[str]:
     """The names that surface.txt lists."""
     lines = FROZEN.read_text(encoding="utf-8").splitlines()
@@ -47,10 +72,10 @@ def frozen_names() -> list[str]:
 
 def main() -> None:
     """Print the surface, or write it."""
-    text = "\n".join(public_names())
+    text = "\n".join(surface())
     if "--write" in sys.argv[1:]:
         FROZEN.write_text(f"{HEADER}{text}\n", encoding="utf-8")
-        print(f"{len(public_names())} public names in {FROZEN.name}")
+        print(f"{len(surface())} names in {FROZEN.name}")
     else:
         print(text)
 

@@ -72,7 +72,7 @@ def golden_potential(golden: dict, *, layers: int = 2, **options: str) -> Potent
         channels=8, layers=layers, cutoff=4.5, num_radial=4, envelope="cosine", **options
     )
     potential = build_potential(config, elements=tuple(range(10)), dtype=torch.float64)
-    shapes = {name: shape for name, shape in golden["meta"]["param_order"]}
+    shapes = dict(golden["meta"]["param_order"])
     weights = golden_weights(published_order(layers, shapes))
     network = potential.network
     network.load_state_dict(

@@ -45,7 +45,7 @@ def test_layers(golden, layers):
 
 
 @pytest.mark.parametrize(
-    "case, options",
+    ("case", "options"),
     [
         ("tensornet_so3_L2", {"symmetry": "SO(3)"}),
         ("tensornet_gauss_L2", {"radial": "gaussian"}),
@@ -55,7 +55,7 @@ def test_options(golden, case, options):
     compare(golden, case, golden_potential(golden, **options), structure(golden))
 
 
-@pytest.mark.parametrize("charge, case", [(1.0, "q+1"), (-1.0, "q-1")])
+@pytest.mark.parametrize(("charge", "case"), [(1.0, "q+1"), (-1.0, "q-1")])
 def test_charge(golden, charge, case):
     compare(
         golden,
@@ -66,7 +66,7 @@ def test_charge(golden, charge, case):
 
 
 @pytest.mark.parametrize(
-    "case, cell",
+    ("case", "cell"),
     [
         ("nobox", None),
         ("box9.5_9.2_9.1", [9.5, 9.2, 9.1]),
