@@ -15,7 +15,18 @@ from .conftest import strained_copper, waters
 
 def test_fields_have_their_shapes(write, load):
     structure = load(write(strained_copper(3)))[1]
-    for name in ("z", "pos", "cell", "pbc", "charge", "spin", "frame", "energy", "forces", "stress"):
+    for name in (
+        "z",
+        "pos",
+        "cell",
+        "pbc",
+        "charge",
+        "spin",
+        "frame",
+        "energy",
+        "forces",
+        "stress",
+    ):
         field = FIELDS[name]
         lead = 4 if field.scope == "atom" else 1
         assert structure[name].shape == (lead, *field.shape), name
@@ -64,7 +75,7 @@ def test_clashing_shapes_are_refused(write, load):
     for atoms in b:
         atoms.info["quad"] = 1.0
     with pytest.raises(
-        ValueError, match="label 'quad' is 5 per frame in .*a.extxyz, frame 0 but one number per"
+        ValueError, match=r"label 'quad' is 5 per frame in .*a.extxyz, frame 0 but one number per"
     ):
         load([write(a, "a.extxyz"), write(b, "b.extxyz")], labels=["quad"])
 

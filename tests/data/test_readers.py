@@ -1,5 +1,7 @@
 """Every format gives the same frames; what cannot be read is said in one sentence."""
 
+from pathlib import Path
+
 import ase.io
 import numpy as np
 import pytest
@@ -62,15 +64,14 @@ def test_database_entries_and_units(tmp_path, load):
 def test_not_a_database(tmp_path, load):
     path = tmp_path / "x.db"
     path.write_bytes(b"nothing of the kind" * 100)
-    with pytest.raises(ValueError, match="x.db: not an ASE database"):
+    with pytest.raises(ValueError, match=r"x.db: not an ASE database"):
         load(str(path))
 
 
 def test_truncated_extxyz_names_the_frame(write, load):
     path = write(waters(5))
-    text = open(path).read().splitlines()
-    with open(path, "w") as file:
-        file.write("\n".join(text[: 3 * 5 + 4]) + "\n")
+    lines = Path(path).read_text().splitlines()
+    Path(path).write_text("\n".join(lines[: 3 * 5 + 4]) + "\n")
     with pytest.raises(
         ValueError, match=r"data.extxyz: frame 3 cannot be read \(.*\); the file may be cut off"
     ):
@@ -80,19 +81,19 @@ def test_truncated_extxyz_names_the_frame(write, load):
 def test_unknown_format(tmp_path, load):
     path = tmp_path / "x.nonsense"
     path.write_text("1 2 3")
-    with pytest.raises(ValueError, match="x.nonsense: not a format that ASE knows; give extxyz"):
+    with pytest.raises(ValueError, match=r"x.nonsense: not a format that ASE knows; give extxyz"):
         load(str(path))
 
 
 def test_empty_file(tmp_path, load):
     path = tmp_path / "x.extxyz"
     path.write_text("")
-    with pytest.raises(ValueError, match="x.extxyz"):
+    with pytest.raises(ValueError, match=r"x.extxyz"):
         load(str(path))
 
 
 def test_missing_files(tmp_path, load):
-    with pytest.raises(FileNotFoundError, match="there is no file 'gone.extxyz'"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file 'gone.extxyz'"):
         load("gone.extxyz")
     with pytest.raises(FileNotFoundError, match="no file matches"):
         load(str(tmp_path / "*.xyz"))
@@ -200,7 +201,7 @@ class TestNpz:
         _, arrays = self.arrays("md17")
         self.save(path, **arrays)
         path.write_bytes(path.read_bytes()[:500])
-        with pytest.raises(ValueError, match="m.npz: not a whole npz file"):
+        with pytest.raises(ValueError, match=r"m.npz: not a whole npz file"):
             load(str(path))
         path.write_text("text")
         with pytest.raises(ValueError, match=r"m.npz: (not an npz file|holds pickled objects)"):

@@ -82,7 +82,7 @@ class TestDownload:
     def test_the_next_call_continues(self, server, tmp_path):
         server.files["a.bin"] = CONTENT
         server.break_after[:] = [300_000]
-        with pytest.raises(OSError, match="failed after 1 tries .* try again"):
+        with pytest.raises(OSError, match=r"failed after 1 tries .* try again"):
             download(server.url + "a.bin", tmp_path / "a.bin", attempts=1)
         assert not (tmp_path / "a.bin").exists()
         assert (tmp_path / "a.bin.part").stat().st_size == 300_000
@@ -157,12 +157,14 @@ class TestFind:
             find_rmd17("rmd17:toluene", tmp_path)
         broken = tmp_path / "rmd17" / "rmd17.tar.bz2"
         broken.write_bytes(broken.read_bytes()[:300])
-        with pytest.raises(ValueError, match="not a whole archive .*; delete it to download it an"):
+        with pytest.raises(
+            ValueError, match=r"not a whole archive .*; delete it to download it an"
+        ):
             find_rmd17("rmd17:aspirin", tmp_path)
 
     def test_names(self):
         with pytest.raises(
-            ValueError, match="rMD17 has no molecule 'etanol'; did you mean 'rmd17:ethanol'?"
+            ValueError, match=r"rMD17 has no molecule 'etanol'; did you mean 'rmd17:ethanol'?"
         ):
             find_rmd17("rmd17:etanol")
         with pytest.raises(ValueError, match="rMD17 has no molecule 'xx'; it has aspirin, azobenz"):

@@ -70,10 +70,10 @@ def test_isolated_atoms(write, load, shared):
 
 
 def test_isolated_atoms_refused(write):
-    with pytest.raises(ValueError, match="data.extxyz: no frame is a single atom with an energy"):
+    with pytest.raises(ValueError, match=r"data.extxyz: no frame is a single atom with an energy"):
         isolated_atoms(write(waters(2)))
     frames = [with_energy(Atoms("O"), -3.0), with_energy(Atoms("O"), -4.0)]
-    with pytest.raises(ValueError, match="two energies for the isolated atom O, -3.0 and -4.0 eV"):
+    with pytest.raises(ValueError, match=r"two energies for the isolated atom O, -3.0 and -4.0 eV"):
         isolated_atoms(write(frames))
 
 

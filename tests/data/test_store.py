@@ -115,16 +115,16 @@ def test_keys_and_labels_of_a_store(mixed, tmp_path, load):
 def test_foreign_cut_and_newer_files(mixed, tmp_path, load):
     path = tmp_path / "x.h5"
     path.write_bytes(b"no hdf5")
-    with pytest.raises(ValueError, match="x.h5: not a whole HDF5 file"):
+    with pytest.raises(ValueError, match=r"x.h5: not a whole HDF5 file"):
         load(str(path))
     with h5py.File(path, "w") as file:
         file["data"] = [1, 2]
-    with pytest.raises(ValueError, match="x.h5: an HDF5 file, but not a store of this package"):
+    with pytest.raises(ValueError, match=r"x.h5: an HDF5 file, but not a store of this package"):
         load(str(path))
     write_hdf5(mixed, path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="x.h5: not a whole HDF5 file"):
+    with pytest.raises(ValueError, match=r"x.h5: not a whole HDF5 file"):
         load(str(path))
     path.write_bytes(whole)
     with h5py.File(path, "r+") as file:
@@ -163,7 +163,15 @@ class TestConvert:
         assert set(labels) == {"energy", "forces", "stress", "gap"}
         data = load_data(DataConfig(sources=str(out), labels=["gap"]))
         for i in range(9):
-            for name in ("pos", "energy", "forces", "forces_mask", "stress_mask", "gap", "gap_mask"):
+            for name in (
+                "pos",
+                "energy",
+                "forces",
+                "forces_mask",
+                "stress_mask",
+                "gap",
+                "gap_mask",
+            ):
                 np.testing.assert_allclose(data[i][name], mixed[i][name], atol=1e-7)
             assert data[i].config_type == mixed[i].config_type
         assert data.provenance["level_of_theory"] == "EMT"
@@ -182,7 +190,7 @@ class TestConvert:
         frames[1].calc.results["energy"] = np.nan
         with pytest.raises(ValueError, match="frame 1: NaN in 'energy'"):
             convert_data(DataConfig(sources=write(frames)), tmp_path / "out.h5")
+        config = DataConfig(sources=write(waters(2)), keys={"energy": "nope"})
         with pytest.raises(ValueError, match="the key 'nope' asked for label 'energy' is in no fr"):
-            config = DataConfig(sources=write(waters(2)), keys={"energy": "nope"})
             convert_data(config, tmp_path / "out.h5")
         assert not list(tmp_path.glob("*.h5"))

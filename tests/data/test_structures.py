@@ -15,7 +15,9 @@ def test_last_frame_of_a_file(write):
     frames = waters(3)
     path = write(frames)
     np.testing.assert_allclose(read_structure(path).positions, frames[2].positions, atol=1e-8)
-    np.testing.assert_allclose(read_structure(path + "@1").positions, frames[1].positions, atol=1e-8)
+    np.testing.assert_allclose(
+        read_structure(path + "@1").positions, frames[1].positions, atol=1e-8
+    )
     assert read_structure(path).info == {"charge": 0.0, "spin": 1}
     assert read_structure(path, charge=-1).info["charge"] == -1.0
 
@@ -34,7 +36,7 @@ def test_broken_files(tmp_path):
     path.write_text("3\n\nH 0 0 0\n")
     with pytest.raises(ValueError, match=r"x.xyz: frame 0 cannot be read"):
         read_structure(str(path))
-    with pytest.raises(FileNotFoundError, match="there is no file 'gone.xyz'"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file 'gone.xyz'"):
         read_structure("gone.xyz")
 
 

@@ -52,4 +52,7 @@ def convert(
     with progress_bar("converting") as report:
         frames, labels = convert_data(config, output, progress=report)
     size = output.stat().st_size / 1e6
-    out.print(f"{output}: {frames:,} frames, {', '.join(labels) or 'no labels'}, {size:.1f} MB")
+    out.print(
+        f"{output}: {frames:,} frames, {', '.join(labels) or 'no labels'}, {size:.1f} MB",
+        markup=False,
+    )

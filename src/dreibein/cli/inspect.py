@@ -132,16 +132,20 @@ def pairs(items: list[str] | None, option: str, example: str) -> dict[str, str]:
 
 def show(examination: "Examination") -> None:
     """Print tables and findings."""
+    from rich.markup import escape
     from rich.table import Table as RichTable
 
     from dreibein.cli.console import out
 
     e = examination
     for source in e.sources:
-        out.print(f"[bold]{source['name']}[/bold]  {source['kind']}, {source['frames']:,} frames")
+        name, frames = escape(source["name"]), _number(source["frames"], "frame")
+        out.print(f"[bold]{name}[/bold]  {source['kind']}, {frames}")
         unused = list(source["unused_keys"] or {})[:_KEYS_SHOWN]
         if unused:
-            out.print(f"  also there, not read as labels: {', '.join(unused)}", style="dim")
+            out.print(
+                f"  also there, not read as labels: {', '.join(unused)}", style="dim", markup=False
+            )
     elements = ", ".join(f"{s} {n['atoms']:,}" for s, n in e.elements.items())
     facts = {
         "frames": f"{e.frames:,} with {e.atoms:,} atoms ({elements})",
@@ -153,12 +157,12 @@ def show(examination: "Examination") -> None:
     out.print()
     for name, text in facts.items():
         if text:
-            out.print(f"{name:>15}  {text}")
+            out.print(f"{name:>15}  {text}", markup=False)
     labels = RichTable("label", "found as", "present", "unit", "because", title_justify="left")
     for name, count in e.labels.items():
         labels.add_row(
             name,
-            "\n".join(count.found),
+            escape("\n".join(count.found)),
             _present(count, e.frames),
             count.unit,
             count.reason,
@@ -203,16 +207,14 @@ def _show_findings(examination: "Examination") -> None:
     refusals = len(examination.refusals())
     warnings = sum(f.severity == "warning" for f in examination.findings)
     if refusals:
-        out.print(
-            f"[bold red]training would be refused[/]: {refusals} refusals, {warnings} warnings"
-        )
+        told = f"{_number(refusals, 'refusal')}, {_number(warnings, 'warning')}"
+        out.print(f"[bold red]training would be refused[/]: {told}")
     else:
-        noun = "warning" if warnings == 1 else "warnings"
-        out.print(f"[bold green]ready for training[/]: {warnings or 'no'} {noun}")
+        out.print(f"[bold green]ready for training[/]: {_number(warnings, 'warning')}")
 
 
 def _number(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}" if number else f"no {noun}s"
 
 
 def _counts(counts: dict[str, int], shown: int) -> str:

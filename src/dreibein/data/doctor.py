@@ -19,9 +19,10 @@ from dreibein.data.frame_checks import (
     check_outliers,
     listed,
     shortest_distances,
+    unusable_cells,
 )
 from dreibein.data.statistics import fit_references, residual_blocks
-from dreibein.data.table import Array
+from dreibein.data.table import Array, Table
 from dreibein.systems import FIELDS
 
 Progress = Callable[[int, int, str], None]
@@ -53,22 +54,16 @@ def examine(
     counts = take_census(dataset)
     references, residual, notes = _references(dataset)
     findings = [*_problems(dataset, required), *notes]
-    report.step("distances")
-    shortest, ratio, distance, names = shortest_distances(table)
-    checks: list[Finding] = [*check_distances(ratio, distance, names, chosen)]
-    checks += check_cells(table, chosen)
-    report.step("outliers")
-    checks += check_outliers(table, residual[chosen], chosen)
-    checks += check_duplicates(table, chosen)
-    report.step("forces")
-    checks += check_net_force(table, chosen)
-    work = check_forces(table, chosen)
-    checks += [work] if work is not None else []
-    report.step("stress")
-    order = dataset.provenance.get("stress_convention", {}).get("order", VOIGT_ASE)
-    stress = check_stress(table, order)
-    checks += [stress] if stress is not None else []
-    findings += checks
+    findings += check_cells(table, chosen)
+    good = np.setdiff1d(np.arange(len(table)), np.concatenate(unusable_cells(table)))
+    shortest = np.full(len(table), np.nan)
+    if len(good):
+        usable = table if len(good) == len(table) else table.select(good)
+        order = dataset.provenance.get("stress_convention", {}).get("order", VOIGT_ASE)
+        checks, shortest[good] = _check_frames(
+            usable, residual[chosen[good]], chosen[good], order, report
+        )
+        findings += checks
     findings += _kinds(dataset, counts)
     report.step("done")
     rank = {"refusal": 0, "warning": 1, "info": 2}
@@ -91,6 +86,25 @@ def examine(
         findings=sorted(findings, key=lambda f: rank[f.severity]),
         examined_frames=len(chosen),
     )
+
+
+def _check_frames(
+    table: Table, residual: Array, numbers: Array, stress_order: str, report: "_Reporter"
+) -> tuple[list[Finding], Array]:
+    """All checks that look into frames, and the shortest distance in each (NaN where none)."""
+    report.step("distances")
+    shortest, ratio, distance, names = shortest_distances(table)
+    findings = [*check_distances(ratio, distance, names, numbers)]
+    report.step("outliers")
+    findings += check_outliers(table, residual, numbers)
+    findings += check_duplicates(table, numbers)
+    report.step("forces")
+    findings += check_net_force(table, numbers)
+    work = check_forces(table, numbers)
+    report.step("stress")
+    stress = check_stress(table, stress_order)
+    findings += [f for f in (work, stress) if f is not None]
+    return findings, np.where(np.isfinite(shortest), shortest, np.nan)
 
 
 class _Reporter:
@@ -236,7 +250,7 @@ def _ranges(
         ("mean normal stress", "eV/Å^3", per_frame["stress"], numbers),
         ("dipole moment", "e*Å", per_frame["dipole"], numbers),
         ("volume per atom", "Å^3", per_frame["volume per atom"], numbers),
-        ("shortest distance", "Å", np.where(np.isfinite(shortest), shortest, np.nan), chosen),
+        ("shortest distance", "Å", shortest, chosen),
     )
     ranges = {}
     for name, unit, values, frames in rows:

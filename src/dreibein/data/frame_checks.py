@@ -11,6 +11,8 @@ from dreibein.data.examination import Finding
 from dreibein.data.table import Array, Table
 from dreibein.neighbors import find_neighbors
 
+# Volume over product of lengths below which a periodic cell counts as flat.
+_FLAT = 1e-3
 # Distance over the sum of covalent radii below which two atoms are too near, or on one spot.
 _TOO_NEAR = 0.65
 _COINCIDENT_A = 0.05
@@ -89,10 +91,18 @@ def check_distances(
         )
 
 
+def unusable_cells(table: Table) -> tuple[Array, Array]:
+    """Frames with a periodic direction but no vector for it, and frames with a flat cell."""
+    length = np.linalg.norm(table.cell, axis=2)
+    missing = (table.pbc & (length < 1e-8)).any(1)
+    volume = np.abs(np.linalg.det(table.cell))
+    flat = table.pbc.all(1) & ~missing & (volume < _FLAT * length.prod(1))
+    return np.flatnonzero(missing), np.flatnonzero(flat)
+
+
 def check_cells(table: Table, numbers: Array) -> Iterator[Finding]:
     """Periodic directions without a cell vector, flat cells, and cells that are not used."""
-    length = np.linalg.norm(table.cell, axis=2)
-    missing = np.flatnonzero((table.pbc & (length < 1e-8)).any(1))
+    missing, flat = unusable_cells(table)
     if len(missing):
         yield Finding(
             severity="refusal",
@@ -101,9 +111,6 @@ def check_cells(table: Table, numbers: Array) -> Iterator[Finding]:
             "set pbc to F there",
             frames=numbers[missing[:_SHOWN]].tolist(),
         )
-    periodic = table.pbc.all(1)
-    volume = np.abs(np.linalg.det(table.cell))
-    flat = np.flatnonzero(periodic & (length > 1e-8).all(1) & (volume < 1e-3 * length.prod(1)))
     if len(flat):
         yield Finding(
             severity="refusal",
@@ -111,12 +118,12 @@ def check_cells(table: Table, numbers: Array) -> Iterator[Finding]:
             message=f"the cell is flat (no volume) in {listed(numbers[flat])}; correct its vectors",
             frames=numbers[flat[:_SHOWN]].tolist(),
         )
-    unused = np.flatnonzero(~table.pbc.any(1) & (length > 1e-8).any(1))
-    if len(unused):
+    unused = ~table.pbc.any(1) & table.cell.any((1, 2))
+    if unused.any():
         yield Finding(
             severity="info",
             topic="cells",
-            message=f"{len(unused)} frames have a cell but pbc F: they count as isolated",
+            message=f"{int(unused.sum())} frames have a cell but pbc F: they count as isolated",
         )
 
 
@@ -257,6 +264,8 @@ def _judge_net(
 ) -> Iterator[Finding]:
     """Compare sizes with a share of `scale`; `said` is topic, complaint and unit."""
     topic, what, unit = said
+    if not chosen.any():
+        return
     limit = np.maximum(_NET_FLOOR_EV_A, _NET_SHARE * scale) * np.sqrt(table.sizes)
     odd = np.flatnonzero(chosen & (sizes > limit))
     median, largest = float(np.median(sizes[chosen])), float(sizes[chosen].max())
