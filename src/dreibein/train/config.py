@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 LossKind = Literal["mse", "mae", "huber"]
+Scale = Literal["auto", "forces", "energy", "total_energy", "none"]
 LABELS = ("energy", "forces", "stress")
 SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -145,10 +146,11 @@ class TrainingConfig(_Section):
         description="energy per element subtracted before training: fit (least squares), none, "
         "{H: -13.6, …} in eV, or a file with isolated atoms",
     )
-    scale: Literal["auto", "forces", "energy", "none"] | Annotated[float, Field(gt=0)] = Field(
+    scale: Scale | Annotated[float, Field(gt=0)] = Field(
         default="auto",
-        description="unit of the network's output: rms force, spread of the energy per atom, "
-        "1 eV, or a number in eV; auto takes forces where there are some",
+        description="unit of the network's output: forces (their rms · 1 Å), energy (spread per "
+        "atom), total_energy (spread per structure), none (1 eV), or a number in eV; auto takes "
+        "forces where there are some, else energy",
     )
 
     model_seed: int = Field(default=0, ge=0, description="seed of the initial weights")

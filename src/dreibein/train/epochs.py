@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning.fabric import Fabric
@@ -21,7 +21,7 @@ from dreibein.train.interrupts import StopRequest
 from dreibein.train.loggers import make_loggers
 from dreibein.train.metrics import MetricsFile
 from dreibein.train.order import Steps
-from dreibein.train.reports import epoch_line
+from dreibein.train.reports import epoch_line, short_note
 from dreibein.train.schedule import LearningRate
 from dreibein.train.state import TrainingState, random_state, set_random_state
 from dreibein.train.steps import Stepper, losses_of
@@ -50,6 +50,11 @@ CHANGEABLE = frozenset(
         "accelerator",
     }
 )
+
+
+def fixed_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Entries of two dumped configurations that differ though a continued run must keep them."""
+    return [name for name in before if name not in CHANGEABLE and now.get(name) != before[name]]
 
 
 class Training:
@@ -228,8 +233,9 @@ class Training:
             for other in self.loggers:
                 numbers = {k: v for k, v in self.row.items() if v is not None}
                 other.log_metrics(numbers, step=state.step)
-        self.note = epoch_line(self.row, self.config, self.total_steps)
-        logger.info(self.note)
+        line = epoch_line(self.row, self.config, self.total_steps)
+        logger.info("%s", line, extra={"epoch_line": True})
+        self.note = short_note(self.row, self.config)
         due = state.epoch % self.config.checkpoint_epochs == 0
         if best or due or final or self._finished():
             self._save()
@@ -271,12 +277,11 @@ class Training:
         """Take up where a checkpoint left off."""
         saved = self.fabric.load(path)
         mine = self.config.model_dump(mode="json")
-        for name, value in saved["training"].items():
-            if name not in CHANGEABLE and mine.get(name) != value:
-                raise ValueError(
-                    f"training.{name} is {mine.get(name)} but was {value} when {path} was "
-                    "written: continue with the same value, or start a new run"
-                )
+        for name in fixed_changes(saved["training"], mine):
+            raise ValueError(
+                f"training.{name} is {mine.get(name)} but was {saved['training'][name]} when "
+                f"{path} was written: continue with the same value, or start a new run"
+            )
         if saved["num_structures"] != len(self.train_frames):
             raise ValueError(
                 f"{path} was written while training on {saved['num_structures']} structures, now "

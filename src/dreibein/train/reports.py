@@ -38,6 +38,16 @@ def epoch_line(row: Mapping[str, float | None], config: TrainingConfig, total_st
     return " | ".join(parts)
 
 
+def short_note(row: Mapping[str, float | None], config: TrainingConfig) -> str:
+    """Epoch and validation errors, for beside a progress bar."""
+    parts = [f"epoch {row['epoch']}/{config.epochs}"]
+    for key, label, unit in ERRORS:
+        error = row.get(key)
+        if error is not None:
+            parts.append(f"{label} {_short(error)} {unit}")
+    return ", ".join(parts)
+
+
 def _short(number: float) -> str:
     """Three digits, no exponent for large numbers."""
     return f"{number:.0f}" if number >= 100 else f"{number:.3g}"

@@ -98,9 +98,10 @@ class Stepper:
         counts = torch.cat((found.counts, found.counts.new_tensor(votes)))
         counts = add_up(self.fabric, counts)
         counts, total_votes = counts[: len(LABELS)], counts[len(LABELS) :]
-        terms = self.weights * found.sums / counts.clamp(min=1.0)
-        # every weight takes part in every step, also where the loss has no energy (DDP waits)
-        loss = self.fabric.world_size * terms.sum() + 0.0 * predictions["energy"].sum()
+        factors = self.weights * (self.fabric.world_size / counts.clamp(min=1.0))
+        loss = torch.dot(factors, found.sums)
+        if "energy" not in self.terms:  # every weight takes part in every step: DDP waits for it
+            loss = loss + 0.0 * predictions["energy"].sum()
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
         norm = self._clip_gradient()

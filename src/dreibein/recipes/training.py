@@ -1,0 +1,254 @@
+"""A whole training run: data to checked model, in one folder."""
+
+import json
+import logging
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from ase.data import chemical_symbols
+from lightning.fabric import Fabric
+
+from dreibein.data import Splits, StructureDataset, load_splits, with_neighbors
+from dreibein.evaluate import (
+    ErrorMeter,
+    Evaluation,
+    choose_frames,
+    evaluate_potential,
+    run_checks,
+)
+from dreibein.models import build_potential, save_model
+from dreibein.models.storage import MODEL_NAME
+from dreibein.nn import Potential
+from dreibein.recipes.accounts import announce, card
+from dreibein.recipes.baseline import output_scale, reference_energies
+from dreibein.recipes.config import RunConfig
+from dreibein.recipes.config_file import load_config
+from dreibein.recipes.run_folder import (
+    CONFIG_NAME,
+    SPLITS_NAME,
+    absolute_sources,
+    circumstances,
+    log_to,
+    new_folder,
+    run_to_resume,
+    write_config,
+    write_json,
+)
+from dreibein.train import FitResult, fit, launch
+from dreibein.train.epochs import fixed_changes
+from dreibein.train.fit import terms_in_use
+from dreibein.train.loggers import check_loggers
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int, str], None]
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C during training: everything is saved in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"stopped, everything is saved: continue with dreibein train --resume {folder}"
+        )
+        self.folder = folder
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: Where everything is.
+        config: The resolved configuration.
+        fit: How the training ended.
+        potential: With the best (averaged) weights, in evaluation mode.
+        evaluations: Errors by split: "validation" and "test", where there are such frames.
+    """
+
+    folder: Path
+    config: RunConfig
+    fit: FitResult
+    potential: Potential
+    evaluations: dict[str, Evaluation] = field(default_factory=dict)
+
+
+def train_run(
+    config: RunConfig,
+    *,
+    folder: str | Path | None = None,
+    resume: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Load, split, train, evaluate, save; everything lands in one run folder.
+
+    Args:
+        config: All choices.
+        folder: Of the new run; by default `runs/<date>_<time>_<name>`.
+        resume: Folder of a run to continue instead; model and data must be what they were.
+        progress: Called with steps done, steps altogether and a note on the last epoch.
+
+    Raises:
+        ValueError: Anything wrong with configuration, data or the folder, in one sentence.
+        TrainingInterrupted: After Ctrl-C; the run can be continued.
+    """
+    check_loggers(config.training.loggers)
+    config = absolute_sources(config)
+    fabric = launch(config.training)
+    path = Path()
+    if fabric.is_global_zero:
+        path = run_to_resume(resume) if resume is not None else new_folder(config.name, folder)
+    path = fabric.broadcast(path)
+    with log_to(path / "log.txt") if fabric.is_global_zero else nullcontext():
+        try:
+            return _run(config, path, fabric, progress, resumed=resume is not None)
+        except TrainingInterrupted:
+            raise
+        except Exception as error:
+            logger.error("%s", error, extra={"file_only": True})  # whoever called shows it
+            raise
+
+
+def _run(
+    config: RunConfig, folder: Path, fabric: Fabric, progress: Progress | None, *, resumed: bool
+) -> Run:
+    splits = load_splits(config.data)
+    config = _resolve_losses(config, splits.train)
+    if resumed:
+        _check_same_run(config, splits, folder)
+    potential = _potential(config, splits)
+    if fabric.is_global_zero:
+        announce(config, splits, potential, fabric, folder)
+        write_config(config, folder)
+        write_json(splits.record(), folder / SPLITS_NAME)
+        run = circumstances() | {"device": str(fabric.device), "processes": fabric.world_size}
+        write_json({**splits.train.provenance, "run": run}, folder / "provenance.json")
+    validation = splits.validation
+    result = fit(
+        config.training,
+        potential,
+        with_neighbors(splits.train, potential.cutoff),
+        with_neighbors(validation, potential.cutoff) if validation is not None else None,
+        folder,
+        meter=ErrorMeter,
+        fabric=fabric,
+        progress=progress,
+    )
+    if result.reason == "interrupted":
+        raise TrainingInterrupted(folder)
+    logger.info(
+        "training ended (%s) after %d epochs and %d steps; best epoch %d",
+        result.reason,
+        result.epochs,
+        result.steps,
+        result.best_epoch,
+    )
+    evaluations: dict[str, Evaluation] = {}
+    if fabric.is_global_zero:
+        potential.card = card(config, splits, result, fabric)
+        save_model(potential, folder / MODEL_NAME)  # before the evaluation, should that fail
+        evaluations = _evaluate(config, splits, potential, folder)
+        potential.card["errors"] = {name: e.metrics for name, e in evaluations.items()}
+        save_model(potential, folder / MODEL_NAME)
+    return Run(folder, config, result, potential, evaluations)
+
+
+def _check_same_run(config: RunConfig, splits: Splits, folder: Path) -> None:
+    """Refuse to continue with another model, other data or another way of training.
+
+    Raises:
+        ValueError: Naming what differs.
+    """
+    before = load_config(folder / CONFIG_NAME)
+    for name in type(before.model).model_fields:
+        old, new = getattr(before.model, name), getattr(config.model, name, None)
+        if old != new:
+            raise ValueError(
+                f"model.{name} is {new}, but the run in {folder} has {old}: continue with the "
+                "same model, or start a new run"
+            )
+    changed = fixed_changes(before.training.model_dump(), config.training.model_dump())
+    if changed:
+        raise ValueError(
+            f"training.{changed[0]} may not change in a run ({folder / CONFIG_NAME}): continue "
+            "with the same value, or start a new run"
+        )
+    saved = json.loads((folder / SPLITS_NAME).read_text(encoding="utf-8"))
+    if saved != json.loads(json.dumps(splits.record())):
+        raise ValueError(
+            f"the data or their split are not those of {folder / SPLITS_NAME}: continue with the "
+            "same files and the same split, or start a new run"
+        )
+
+
+def _resolve_losses(config: RunConfig, train_set: StructureDataset) -> RunConfig:
+    """Leave out of the loss what the data do not have, and say so."""
+    used = terms_in_use(config.training, train_set.label_names)
+    losses = config.training.losses
+    absent = [name for name in losses.terms() if name not in used]
+    if absent:
+        logger.info("not in the data, so not in the loss: %s", ", ".join(absent))
+    losses = losses.model_copy(update=dict.fromkeys(absent))
+    training = config.training.model_copy(update={"losses": losses})
+    return config.model_copy(update={"training": training})
+
+
+def _potential(config: RunConfig, splits: Splits) -> Potential:
+    """A potential with fresh weights, references and scale of the training set."""
+    elements = splits.train.elements
+    for name, side in (("validation", splits.validation), ("test", splits.test)):
+        unknown = set(side.elements) - set(elements) if side is not None else set()
+        if unknown:
+            symbols = ", ".join(chemical_symbols[z] for z in sorted(unknown))
+            raise ValueError(
+                f"the {name} set has {symbols}, which no training structure has: "
+                "divide the data differently"
+            )
+    references = reference_energies(config, splits.train)
+    scale = output_scale(config.training.scale, splits.train, references)
+    torch.manual_seed(config.training.model_seed)
+    return build_potential(
+        config.model,
+        elements=elements,
+        reference_energies=references,
+        scale=scale,
+        dtype=DTYPES[config.training.precision],
+    )
+
+
+def _evaluate(
+    config: RunConfig, splits: Splits, potential: Potential, folder: Path
+) -> dict[str, Evaluation]:
+    """Errors on validation and test frames; the last of them is `evaluation.json`."""
+    found = {}
+    sides = {"validation": splits.validation, "test": splits.test}
+    present = {name: side for name, side in sides.items() if side is not None and len(side)}
+    for name, side in present.items():
+        last = name == list(present)[-1]
+        suffix = "" if last else f"_{name}"
+        evaluation = evaluate_potential(
+            potential,
+            side,
+            batch_size=max(16, config.training.batch_size),
+            predictions_path=folder / f"predictions{suffix}.npz",
+        )
+        evaluation.model = {
+            "file": MODEL_NAME,
+            "architecture": config.model.architecture,
+            "parameters": sum(p.numel() for p in potential.parameters()),
+            "cutoff": potential.cutoff,
+        }
+        evaluation.data = {**side.provenance, "split": name}
+        if last:
+            frames = [side[k] for k in choose_frames(len(side))]
+            evaluation.checks = run_checks(potential, frames)
+        evaluation.save(folder / f"evaluation{suffix}.json")
+        found[name] = evaluation
+        logger.info(
+            "%s: %s", name, "; ".join(f"{k} {v:.4g}" for k, v in evaluation.metrics.items())
+        )
+    return found
