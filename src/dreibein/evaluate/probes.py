@@ -14,6 +14,7 @@ from dreibein.systems.cells import strain as strained_geometry
 if TYPE_CHECKING:
     from dreibein.nn import Potential
 
+PER_ATOM = ("energies", "forces")
 MAX_ATOMS = 256  # atoms evaluated at once: float64 and wide networks want memory
 
 
@@ -30,7 +31,7 @@ class Probe:
     def __call__(
         self, structures: Sequence[Data], compute: tuple[str, ...] = ("energy",)
     ) -> list[dict[str, Tensor]]:
-        """Return energy [], forces [N, 3] and stress [3, 3] of each structure, as asked for."""
+        """Return energy [], energies [N], forces [N, 3], stress [3, 3] of each, as asked for."""
         results: list[dict[str, Tensor]] = []
         for chunk in _chunks(structures):
             batch = join([self._ready(structure) for structure in chunk])
@@ -41,7 +42,7 @@ class Probe:
                 atoms = slice(start, start + len(structure.z))
                 start = atoms.stop
                 results.append(
-                    {name: v[atoms] if name == "forces" else v[row] for name, v in found.items()}
+                    {name: v[atoms] if name in PER_ATOM else v[row] for name, v in found.items()}
                 )
         return results
 

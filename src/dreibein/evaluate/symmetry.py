@@ -76,8 +76,8 @@ def measure_symmetry(
 ) -> dict[str, float]:
     """Largest relative error of energy, forces and (periodic) stress under one symmetry.
 
-    Energies are compared relative to |E|, forces to the largest force of the frame, stress to its
-    largest entry.
+    Energies are compared relative to sum_i |E_i|, forces to the largest force of the frame, stress
+    to its largest entry.
 
     Args:
         probe: The potential in the precision to measure.
@@ -88,9 +88,10 @@ def measure_symmetry(
     generator = torch.Generator().manual_seed(seed)
     worst: dict[str, float] = {}
     for structure in structures:
-        compute = ("energy", "forces", "stress")[: 3 if has_stress(structure) else 2]
+        compute = ("energy", "energies", "forces", "stress")[: 4 if has_stress(structure) else 3]
         changes = [SYMMETRIES[symmetry](structure, generator) for _ in range(COPIES)]
         base, *found = probe([structure, *(c.structure for c in changes)], compute)
+        sizes = {"energy": float(base["energies"].abs().sum())}
         for change, result in zip(changes, found, strict=True):
             expected = {
                 "energy": base["energy"],
@@ -98,24 +99,24 @@ def measure_symmetry(
                 **({"stress": change.stress(base["stress"])} if "stress" in base else {}),
             }
             for name, value in expected.items():
-                error = relative_error(result[name], value)
+                error = relative_error(result[name], value, sizes.get(name))
                 worst[name] = max(worst.get(name, 0.0), error)
     return worst
 
 
-def relative_error(value: Tensor, expected: Tensor) -> float:
-    """`max |value − expected| / max |expected|`; the absolute error where all is zero.
+def relative_error(value: Tensor, expected: Tensor, size: float | None = None) -> float:
+    """`max |value − expected| / size`, by default of max |expected|; absolute where that is zero.
 
     >>> relative_error(torch.tensor([1.0, 2.5]), torch.tensor([1.0, 2.0]))
     0.25
     """
     error = float((value - expected).abs().max())
-    size = float(expected.abs().max())
+    size = float(expected.abs().max()) if size is None else size
     return error / size if size > 0.0 else error
 
 
 def measure_extensivity(probe: Probe, structures: Sequence[Data]) -> float | None:
-    """Largest |E(two copies) − 2 E| / |2 E|; None when every frame is charged.
+    """Largest |E(two copies) − 2 E| / sum_i |2 E_i|; None when every frame is charged.
 
     A charge belongs to the whole structure, so only neutral frames can be doubled.
     """
@@ -123,6 +124,9 @@ def measure_extensivity(probe: Probe, structures: Sequence[Data]) -> float | Non
     if not neutral:
         return None
     gap = probe.potential.cutoff + VACUUM_GAP
-    once = probe.energies(neutral)
+    once = probe(neutral, ("energy", "energies"))
     twice = probe.energies([doubled(s, gap) for s in neutral])
-    return max(relative_error(t, 2 * o) for t, o in zip(twice, once, strict=True))
+    return max(
+        relative_error(t, 2 * o["energy"], 2 * float(o["energies"].abs().sum()))
+        for t, o in zip(twice, once, strict=True)
+    )
