@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -239,7 +240,7 @@ def largest_forces(table: Table) -> Array:
 def _near_pairs(z: Array, pos: Array, cell: Array, pbc: Array) -> tuple[Array, Array, Array]:
     """Index i, index j and distance of near pairs."""
     if not pbc.any() and len(z) <= 64:
-        i, j = np.triu_indices(len(z), 1)
+        i, j = _all_pairs(len(z))
         return i, j, np.linalg.norm(pos[j] - pos[i], axis=1)
     cutoff = _SEARCH * 2.0 * float(covalent_radii[z].max())
     found = find_neighbors(
@@ -248,6 +249,12 @@ def _near_pairs(z: Array, pos: Array, cell: Array, pbc: Array) -> tuple[Array, A
     i, j = found.receiver.numpy(), found.sender.numpy()
     vectors = pos[j] + found.shift.numpy() @ cell - pos[i]
     return i, j, np.linalg.norm(vectors, axis=1)
+
+
+@lru_cache(maxsize=64)
+def _all_pairs(number: int) -> tuple[Array, Array]:
+    i, j = np.triu_indices(number, 1)
+    return i, j
 
 
 def _sums(table: Table, values: Array) -> Array:

@@ -67,15 +67,24 @@ class Store:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._open: tuple[int, h5py.File] | None = None
+        self._handles: dict[str, h5py.Dataset] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_open": None}
+        return {"path": self.path, "_open": None, "_handles": {}}
 
     @property
     def _file(self) -> h5py.File:
         if self._open is None or self._open[0] != os.getpid():
             self._open = (os.getpid(), h5py.File(self.path, "r"))
+            self._handles = {}
         return self._open[1]
+
+    def _rows(self, name: str, rows: slice) -> Array:
+        """Rows of a column; its handle is looked up once per process."""
+        file = self._file
+        if name not in self._handles:
+            self._handles[name] = file[name]
+        return self._handles[name][rows]
 
     @cached_property
     def _frame_columns(self) -> dict[str, Array]:
@@ -130,22 +139,17 @@ class Store:
 
     def frame(self, index: int) -> dict[str, Any]:
         """Everything about one frame, as `Table.frame`."""
-        columns, file = self._frame_columns, self._file
+        columns = self._frame_columns
         offsets = columns["offsets"]
         atoms = slice(int(offsets[index]), int(offsets[index + 1]))
         one = slice(index, index + 1)
         labels = {n: (values[one], mask[one]) for n, (values, mask) in self._small_labels.items()}
         for name, (per_atom, _) in self.specs.items():
             if per_atom:
-                group = file["labels"][name]
-                full = name not in self.incomplete
-                mask = (
-                    np.ones(atoms.stop - atoms.start, dtype=bool) if full else group["mask"][atoms]
-                )
-                labels[name] = (group["values"][atoms], mask)
+                labels[name] = self._atom_label(name, atoms)
         return {
-            "z": file["z"][atoms],
-            "pos": file["pos"][atoms],
+            "z": self._rows("z", atoms),
+            "pos": self._rows("pos", atoms),
             "cell": columns["cell"][one],
             "pbc": columns["pbc"][one],
             "charge": columns["charge"][one],
@@ -228,21 +232,20 @@ class Store:
         return int(np.logical_or.reduceat(mask, starts).sum()) if len(mask) else 0
 
     def _span(self, first: int, last: int) -> Table:
-        columns, file = self._frame_columns, self._file
+        columns = self._frame_columns
         offsets = columns["offsets"][first : last + 1]
         atoms = slice(int(offsets[0]), int(offsets[-1]))
         labels = {}
         for name, (per_atom, _) in self.specs.items():
             if per_atom:
-                group = file["labels"][name]
-                labels[name] = Column(group["values"][atoms], group["mask"][atoms], True)
+                labels[name] = Column(*self._atom_label(name, atoms), True)
             else:
                 values, mask = self._small_labels[name]
                 labels[name] = Column(values[first:last], mask[first:last], False)
         return Table(
             offsets=offsets - offsets[0],
-            z=file["z"][atoms],
-            pos=file["pos"][atoms],
+            z=self._rows("z", atoms),
+            pos=self._rows("pos", atoms),
             cell=columns["cell"][first:last],
             pbc=columns["pbc"][first:last],
             charge=columns["charge"][first:last],
@@ -250,6 +253,15 @@ class Store:
             config=columns["config"][first:last],
             config_names=self.config_names,
             columns=labels,
+        )
+
+    def _atom_label(self, name: str, atoms: slice) -> tuple[Array, Array]:
+        """Values and mask of a label of atoms; a mask without gaps is not read."""
+        full = name not in self.incomplete
+        mask = np.ones(atoms.stop - atoms.start, dtype=bool)
+        return (
+            self._rows(f"labels/{name}/values", atoms),
+            mask if full else self._rows(f"labels/{name}/mask", atoms),
         )
 
     def _json(self, name: str) -> Any:
