@@ -14,6 +14,7 @@ listed; within rounding of it (some 1e-14 of cell or positions) it may fall on e
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,13 +61,20 @@ class NeighborList:
         Returns:
             [E, 3] Å, differentiable.
         """
-        offset = self.shift.to(pos.dtype) @ cell.reshape(3, 3).to(pos.dtype)
-        return pos.index_select(0, self.sender) - pos.index_select(0, self.receiver) + offset
+        vectors = pos.index_select(0, self.sender) - pos.index_select(0, self.receiver)
+        if not bool(self.shift.any()):
+            return vectors
+        return vectors + self.shift.to(pos.dtype) @ cell.reshape(3, 3).to(pos.dtype)
 
     def select(self, keep: Tensor) -> "NeighborList":
         """Return the edges where ``keep`` [E] is true, in the same order."""
-        kept = torch.nonzero(keep).squeeze(1)
-        row_ptr = torch.searchsorted(kept, self.row_ptr)
+        mask = keep.numpy()  # numpy compresses twice as fast as torch
+        kept = np.flatnonzero(mask)
+        edge_index = np.empty((2, len(kept)), dtype=np.int64)
+        for row, edges in zip(edge_index, self.edge_index.numpy()):
+            np.compress(mask, edges, out=row)
         return NeighborList(
-            self.edge_index.index_select(1, kept), self.shift.index_select(0, kept), row_ptr
+            torch.from_numpy(edge_index),
+            torch.from_numpy(np.compress(mask, self.shift.numpy(), axis=0)),
+            torch.from_numpy(np.searchsorted(kept, self.row_ptr.numpy())),
         )

@@ -17,7 +17,7 @@ from dreibein.neighbors.reference import search_images
 from dreibein.neighbors.trees import search_tree
 from dreibein.systems.cells import complete_cell
 
-__all__ = ["attach_neighbors", "find_neighbors"]
+__all__ = ["attach_neighbors", "checked_cutoff", "find_neighbors"]
 
 # Farther out (Å) double precision resolves no more than 1e-4 Å.
 _FARTHEST = 1e12
@@ -69,7 +69,7 @@ def find_neighbors(
         )
     x = _positions(pos)
     periodic = _periodic(pbc)
-    box, radius = _cell(cell, periodic), _cutoff(cutoff)
+    box, radius = _cell(cell, periodic), checked_cutoff(cutoff)
     return search(x, box, periodic, radius) if len(x) else _empty()
 
 
@@ -127,16 +127,19 @@ def _periodic(pbc: Tensor | ArrayLike) -> NDArray[np.bool_]:
 
 def _cell(cell: Tensor | ArrayLike | None, periodic: NDArray[np.bool_]) -> _Floats:
     """Return the periodic vectors completed by unit normals."""
-    if not periodic.any():
-        return np.eye(3)
     rows = np.zeros((3, 3)) if cell is None else _array(cell)
     if rows.size != 9:
         raise ValueError(f"a cell must have the shape [3, 3], not {list(rows.shape)}")
+    if not np.isfinite(rows).all():  # open directions too: 0 * NaN is NaN in S · cell
+        raise ValueError(f"the cell {rows.tolist()} contains NaN or infinity")
+    if not periodic.any():
+        return np.eye(3)
     rows = np.where(periodic[:, None], rows.reshape(3, 3), 0.0)
     return complete_cell(torch.from_numpy(rows), torch.from_numpy(periodic)).numpy()
 
 
-def _cutoff(cutoff: float) -> float:
+def checked_cutoff(cutoff: float) -> float:
+    """Return the cutoff; ValueError unless it is finite and positive."""
     radius = float(cutoff)
     if not (math.isfinite(radius) and radius > 0.0):
         raise ValueError(f"the cutoff must be a positive number of Å, not {cutoff}")

@@ -1,27 +1,42 @@
 """Neighbors during a simulation: search now and then with a wider cutoff, filter in between."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dreibein.neighbors.lists import NeighborList
-from dreibein.neighbors.search import find_neighbors
+from dreibein.neighbors.search import checked_cutoff, find_neighbors
 from dreibein.systems.cells import complete_cell
 
 __all__ = ["SkinNeighbors"]
 
 # Edges measured at a time: the temporaries stay in the cache.
-_BLOCK = 32_768
+_BLOCK = 16_384
 
 
 @dataclass(frozen=True)
 class _Build:
+    """A list with a skin, and what measures its edges quickly.
+
+    Attributes:
+        pairs: everything within cutoff + skin.
+        pos: [N, 3] where it was searched.
+        cell: [3, 3] likewise.
+        pbc: [3] likewise.
+        ends: sender and receiver again, [2, E], in 32 bits where that is enough.
+        crossing: [C] the edges with a shift.
+    """
+
     pairs: NeighborList
     pos: Tensor
     cell: Tensor
     pbc: Tensor
+    ends: NDArray[Any]
+    crossing: NDArray[np.int64]
 
 
 class SkinNeighbors:
@@ -46,7 +61,7 @@ class SkinNeighbors:
     def __init__(self, cutoff: float, skin: float, *, backend: str = "vesin") -> None:
         if not (np.isfinite(skin) and skin >= 0.0):
             raise ValueError(f"the skin must be zero or a positive number of Å, not {skin}")
-        self.cutoff = float(cutoff)
+        self.cutoff = checked_cutoff(cutoff)
         self.skin = float(skin)
         self.backend = backend
         self.calls = 0
@@ -69,10 +84,19 @@ class SkinNeighbors:
         if build is None or not self._covers(build, x, box, periodic):
             reach = self.cutoff + self.skin
             pairs = find_neighbors(x, box, periodic, reach, backend=self.backend)
-            build = _Build(pairs, x.clone(), box.clone(), periodic.clone())
+            build = _Build(
+                pairs,
+                x.clone(),
+                box.clone(),
+                periodic.clone(),
+                pairs.edge_index.numpy().astype(np.int32 if len(x) < 2**31 else np.int64),
+                np.flatnonzero(pairs.shift.numpy().any(axis=1)),
+            )
             self._build = build
             self.builds += 1
-        return _within(build.pairs, x, box, self.cutoff)
+        near = _near(build, x.numpy(), box.numpy(), self.cutoff)
+        # In a small molecule every pair is often within the cutoff.
+        return build.pairs if near.all() else build.pairs.select(torch.from_numpy(near))
 
     def _covers(self, build: _Build, pos: Tensor, cell: Tensor, pbc: Tensor) -> bool:
         """Tell whether no pair outside the build can have come within the cutoff."""
@@ -89,14 +113,25 @@ class SkinNeighbors:
         return least * (self.cutoff + self.skin) - 2.0 * moved >= self.cutoff
 
 
-def _within(pairs: NeighborList, pos: Tensor, cell: Tensor, cutoff: float) -> NeighborList:
-    """Keep the pairs with ``|r_ij| < cutoff``."""
-    if len(pairs) <= _BLOCK:  # in a small molecule every pair is often within
-        keep = pairs.vectors(pos, cell).square_().sum(-1) < cutoff * cutoff
-        return pairs if bool(keep.all()) else pairs.select(keep)
-    keep = torch.empty(len(pairs), dtype=torch.bool)
-    for start in range(0, len(pairs), _BLOCK):
+def _near(
+    build: _Build, pos: NDArray[np.float64], cell: NDArray[np.float64], cutoff: float
+) -> NDArray[np.bool_]:
+    """Tell which edges have ``|x_j + S · cell − x_i| < cutoff``."""
+    axes = np.ascontiguousarray(pos.T)
+    sender, receiver = build.ends
+    crossing = build.crossing
+    offset = build.pairs.shift.numpy()[crossing] @ cell
+    near = np.empty(len(sender), dtype=np.bool_)
+    for start in range(0, len(sender), _BLOCK):
         part = slice(start, start + _BLOCK)
-        block = NeighborList(pairs.edge_index[:, part], pairs.shift[part], pairs.row_ptr)
-        torch.lt(block.vectors(pos, cell).square_().sum(-1), cutoff * cutoff, out=keep[part])
-    return pairs.select(keep)
+        j, i = sender[part], receiver[part]
+        first, last = np.searchsorted(crossing, (start, start + _BLOCK))
+        square = np.zeros(len(j))
+        for axis in range(3):
+            component = axes[axis].take(j)
+            component -= axes[axis].take(i)
+            component[crossing[first:last] - start] += offset[first:last, axis]
+            component *= component
+            square += component
+        np.less(square, cutoff * cutoff, out=near[part])
+    return near

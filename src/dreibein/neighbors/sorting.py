@@ -100,10 +100,13 @@ def _sort_large(
     sender, code, row_ptr = _transpose(payload, receiver.astype(index), row_ptr, num_atoms)
 
     pointers = torch.from_numpy(row_ptr.astype(np.int64))
-    edge_index = torch.empty((2, len(sender)), dtype=torch.int64)
-    edge_index[0] = torch.from_numpy(sender)
-    edge_index[1] = torch.repeat_interleave(pointers.diff(), output_size=len(sender))
-    return NeighborList(edge_index, _decode(code, radix), pointers)
+    # Large results are allocated by numpy: it asks for huge pages, torch pays a fault every 4 kB.
+    edge_index = np.empty((2, len(sender)), dtype=np.int64)
+    edge_index[0] = sender
+    edge_index[1] = np.repeat(np.arange(num_atoms), np.diff(row_ptr))
+    return NeighborList(
+        torch.from_numpy(edge_index), torch.from_numpy(_decode(code, radix)), pointers
+    )
 
 
 def _encode(shift: _Integers) -> tuple[tuple[int, int, int], _Integers]:
@@ -118,18 +121,17 @@ def _encode(shift: _Integers) -> tuple[tuple[int, int, int], _Integers]:
     return radix, code + (codes - 1) // 2
 
 
-def _decode(code: _Integers, radix: tuple[int, int, int]) -> torch.Tensor:
+def _decode(code: _Integers, radix: tuple[int, int, int]) -> _Integers:
     """Turn numbers back into shifts, [E, 3] int64."""
     if radix[0] * radix[1] * radix[2] <= _TABLE_ROWS:
-        return _shift_table(radix).index_select(0, torch.from_numpy(code))
-    digits = np.stack(np.unravel_index(code, radix), axis=1)
-    return torch.from_numpy(digits) - torch.tensor(radix) // 2
+        return _shift_table(radix).take(code, axis=0)
+    return np.stack(np.unravel_index(code, radix), axis=1) - np.array(radix) // 2
 
 
 @lru_cache(maxsize=16)
-def _shift_table(radix: tuple[int, int, int]) -> torch.Tensor:
-    digits = np.stack(np.unravel_index(np.arange(radix[0] * radix[1] * radix[2]), radix), axis=1)
-    return torch.from_numpy(digits) - torch.tensor(radix) // 2
+def _shift_table(radix: tuple[int, int, int]) -> _Integers:
+    digits = np.unravel_index(np.arange(radix[0] * radix[1] * radix[2]), radix)
+    return np.stack(digits, axis=1) - np.array(radix) // 2
 
 
 def _transpose(
