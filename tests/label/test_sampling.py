@@ -88,6 +88,34 @@ def test_a_molecule_that_breaks_starts_again_and_in_the_end_gives_up():
     assert walk.frames == []
 
 
+class Weak:
+    """No force for so many calls, repulsion for as many, and so on."""
+
+    def __init__(self, calls):
+        self.calls, self.left = calls, calls
+
+    def energy_and_forces(self, positions):
+        self.left -= 1
+        if self.left > 0:
+            return 0.0, np.zeros_like(positions)
+        if self.left < -self.calls:
+            self.left = self.calls
+        return Repulsion().energy_and_forces(positions)
+
+    def forget(self):
+        pass
+
+
+def test_a_trajectory_that_gives_frames_between_breaks_goes_on():
+    settings = config(
+        frames=99, trajectories=1, equilibration_fs=0, interval_fs=5, temperature_k=1.0
+    )
+    walk = advance(begin(0, hydrogen(), settings), settings, Weak(40), 1e9)
+    assert walk.done
+    assert walk.restarts == len(walk.breaks) > 2 * MAX_RESTARTS
+    assert np.isnan(np.concatenate(walk.energies)).sum() == walk.restarts
+
+
 def test_broken_frames_are_kept_on_request():
     settings = config(
         frames=2, trajectories=1, equilibration_fs=0, interval_fs=20, keep_broken=True

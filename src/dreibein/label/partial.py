@@ -85,6 +85,7 @@ class PartialResults:
             name: getattr(trajectory, name)
             for name in (
                 "wanted", "restarts", "interval", "random", "times_fs", "breaks", "broken_frames",
+                "futile",
             )
         }  # fmt: skip
         arrays = {f"frame.{k}": frame for k, frame in enumerate(trajectory.frames)}

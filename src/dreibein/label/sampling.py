@@ -16,7 +16,8 @@ from dreibein.label.bonds import Bond, bonds, bonds_changed
 from dreibein.label.calculations import Array, Calculation, ConvergenceError
 from dreibein.label.config import LabelConfig
 
-# A trajectory that breaks is started again with other random numbers, this many times.
+# A trajectory that breaks is started again with other random numbers, this many times in a row
+# without a single frame.
 MAX_RESTARTS = 10
 # Positions are written with 8 decimals; labels belong to the positions as written.
 DECIMALS = 8
@@ -42,6 +43,7 @@ class Trajectory:
             single NaN where it started again.
         breaks: What ended each start: "bonds" or "convergence".
         broken_frames: Frames kept although their bonds are not those of the start.
+        futile: Starts since the last frame.
     """
 
     index: int
@@ -57,6 +59,7 @@ class Trajectory:
     energies: list[Array] = field(default_factory=list)
     breaks: list[str] = field(default_factory=list)
     broken_frames: int = 0
+    futile: int = 0
 
     @property
     def done(self) -> bool:
@@ -65,8 +68,8 @@ class Trajectory:
 
     @property
     def hopeless(self) -> bool:
-        """Whether it broke more often than it may start again."""
-        return self.restarts > MAX_RESTARTS
+        """Whether it broke more often in a row than it may start again."""
+        return self.futile > MAX_RESTARTS
 
 
 def begin(index: int, atoms: Atoms, config: LabelConfig) -> Trajectory:
@@ -144,6 +147,7 @@ def _one_interval(
         times_fs=[*trajectory.times_fs, time_fs],
         energies=[*trajectory.energies, energies],
         broken_frames=trajectory.broken_frames + changed,
+        futile=0,
     )
 
 
@@ -159,6 +163,7 @@ def _restarted(trajectory: Trajectory, config: LabelConfig, reason: str) -> Traj
         random=random,
         energies=[*trajectory.energies, np.array([np.nan])],
         breaks=[*trajectory.breaks, reason],
+        futile=trajectory.futile + 1,
     )
 
 
