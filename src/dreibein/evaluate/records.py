@@ -123,6 +123,11 @@ class Evaluation(BaseModel):
     data: dict[str, Any] = Field(default_factory=dict)
     checks: Checks | None = None
 
+    @property
+    def split(self) -> str:
+        """Which frames these are: "test", unless the record of the data says otherwise."""
+        return str(self.data.get("split") or "test")
+
     def save(self, path: str | Path) -> None:
         """Write JSON, whole or not at all."""
         with atomic_path(path) as side:

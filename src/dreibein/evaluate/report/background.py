@@ -11,6 +11,7 @@ from dreibein.evaluate.report.markup import (
     Table,
     details,
     grid,
+    in_words,
     paragraph,
     text,
     tree,
@@ -34,7 +35,7 @@ def speed_section(record: RunRecord) -> Section:
         threads = f", {timing.threads} threads" if timing.threads > 1 else ", 1 thread"
         table.rows.append(
             (
-                "energies and derivatives of the test frames",
+                f"energies and derivatives of the {evaluation.split} frames",
                 f"{digits(timing.atoms_per_second)} atoms/s, "
                 f"{digits(timing.frames_per_second)} frames/s (batches of {timing.batch_size})",
                 f"{timing.device}, {timing.precision}"
@@ -163,9 +164,23 @@ def model_section(record: RunRecord) -> Section:
     facts = dict(record.model)
     card, num_bytes = facts.pop("card"), facts.pop("bytes")
     facts["elements"] = ", ".join(facts["elements"])
-    inner = tree(card) if card else paragraph("The file carries no card.", css="missing")
+    inner = _card(card) if card else paragraph("The file carries no card.", css="missing")
     left = f"<h3>Model file, {size(num_bytes)}</h3>{tree(facts)}"
     return Section("model", "Model card", grid(left, f"<h3>Training card</h3>{inner}"))
+
+
+def _card(card: Mapping[str, Any]) -> str:
+    """The training card; errors of the splits side by side."""
+    errors = card.get("errors")
+    rest = {key: value for key, value in card.items() if key != "errors"}
+    if not isinstance(errors, Mapping) or not all(isinstance(e, Mapping) for e in errors.values()):
+        return tree(card)
+    table = Table(("error", *errors))
+    for name in dict.fromkeys(name for split in errors.values() for name in split):
+        values = [split.get(name) for split in errors.values()]
+        cells = [digits(v) if isinstance(v, int | float) else "–" for v in values]
+        table.rows.append((in_words(name), *cells))
+    return tree(rest) + (table.render() if table.rows else "")
 
 
 def config_section(record: RunRecord) -> Section:

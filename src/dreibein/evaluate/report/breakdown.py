@@ -19,16 +19,16 @@ def element_section(record: RunRecord) -> Section:
             command=EVALUATE,
         )
     body = ""
-    if evaluation.elements:
-        body += grid(
-            figure(
-                "elements",
-                "Force error: MAE in full color, RMSE pale",
-                element_figure(evaluation),
-                height=300,
-            ),
-            _element_table(evaluation),
+    if len(evaluation.elements) > 1:
+        plot = figure(
+            "elements",
+            "Force error: MAE in full color, RMSE pale",
+            element_figure(evaluation),
+            height=300,
         )
+        body += grid(plot, _element_table(evaluation))
+    elif evaluation.elements:
+        body += _element_table(evaluation)
     if evaluation.config_types:
         body += Markup("<h3>By group of frames (config_type)</h3>") + _group_table(evaluation)
     title = "Errors by element and group" if evaluation.config_types else "Errors by element"
@@ -91,7 +91,7 @@ def _group_table(evaluation: Evaluation) -> Markup:
         if any(metric_name(quantity, statistic) in group.metrics for group in groups)
     ]
     titles = {"energy_per_atom": "energy", "forces": "forces", "stress": "stress"}
-    header = [f"{titles[q]} {s.upper()} / {UNIT_TEXT[q]}" for q, s in columns]
+    header = [Markup(f"{titles[q]} {s.upper()}<br>{UNIT_TEXT[q]}") for q, s in columns]
     table = Table(("group", "frames", *header))
     for group in groups:
         values = [digits(group.metrics.get(metric_name(q, s))) for q, s in columns]

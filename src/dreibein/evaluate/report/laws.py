@@ -40,7 +40,8 @@ def laws_section(record: RunRecord) -> Section:
         )
     left = law_tables(checks, ("symmetry",))
     right = law_tables(checks, ("rounding", "derivatives", "extensivity", "smoothness"))
-    body = summary(checks) + grid(left, right, min_width=510)
+    split = record.evaluation.split if record.evaluation else "test"
+    body = summary(checks, split) + grid(left, right, min_width=510)
     if checks.scan is not None:
         scan = checks.scan
         caption = (
@@ -57,11 +58,11 @@ def laws_section(record: RunRecord) -> Section:
     return Section("checks", "Physical laws", body)
 
 
-def summary(checks: Checks) -> str:
+def summary(checks: Checks, split: str) -> str:
     """One line over the table."""
     frames = ", ".join(str(frame) for frame in checks.frames)
     return paragraph(
-        f"Measured on test frame{'s' if len(checks.frames) > 1 else ''} {frames} in "
+        f"Measured on {split} frame{'s' if len(checks.frames) > 1 else ''} {frames} in "
         f"{duration(checks.seconds)}. A law holds where the largest error found is below its "
         "limit.",
         css="lead",

@@ -173,7 +173,7 @@ def tree(value: Any) -> Markup:
     """
     if isinstance(value, Mapping):
         inner = "".join(
-            f"<dt>{text(_words(str(k)))}</dt><dd>{tree(v)}</dd>"
+            f"<dt>{text(in_words(str(k)))}</dt><dd>{tree(v)}</dd>"
             for k, v in value.items()
             if v not in (None, "", [], {})
         )
@@ -185,7 +185,7 @@ def tree(value: Any) -> Markup:
     return Markup(text(plain(value)))
 
 
-def _words(name: str) -> str:
+def in_words(name: str) -> str:
     """A key in words: an error with its unit, else without underscores."""
     return METRIC_WORDS.get(name.removeprefix("val_")) or name.replace("_", " ")
 

@@ -23,7 +23,9 @@ def verdict(record: RunRecord) -> str:
     if energy is not None:
         words.append(f"energies {'' if words else 'err '}by {digits(energy)} meV/atom")
     frames = whole(evaluation.counts.get("frames", 0))
-    errors = f"On {frames} test frames, {' and '.join(words)} on average." if words else ""
+    errors = (
+        f"On {frames} {evaluation.split} frames, {' and '.join(words)} on average." if words else ""
+    )
     return f"{errors} {_laws(evaluation)}".strip()
 
 

@@ -61,7 +61,7 @@ def parity_section(record: RunRecord) -> Section:
         for name, spec, note in found
     ]
     lead = paragraph(
-        "Below each plot stands the difference, prediction minus reference, on its own scale.",
+        "Below each plot stands Δ, prediction minus reference, on its own scale.",
         css="lead",
     )
     width = 320 if crowded else 470
@@ -215,7 +215,7 @@ def parity_figure(
         "layout": {
             "xaxis": axis(f"reference / {unit}", range=[low, high], anchor="y2"),
             "yaxis": axis(f"prediction / {unit}", range=[low, high], domain=[0.34, 1.0]),
-            "yaxis2": axis(f"difference / {small}", domain=[0.0, 0.25], zeroline=False),
+            "yaxis2": axis(f"Δ / {small}", domain=[0.0, 0.25], zeroline=False),
             "annotations": [_numbers(quantity, evaluation)],
             "showlegend": legend,
             "legend": {"itemsizing": "constant"},
@@ -230,12 +230,11 @@ def _numbers(quantity: str, evaluation: Evaluation) -> Spec:
     lines = []
     for statistic in ("mae", "rmse"):
         value = evaluation.metrics.get(metric_name(quantity, statistic))
-        if value is None:
-            continue
-        words = f"{statistic.upper()} {digits(value)} {UNIT_TEXT[quantity]}"
-        if quantity == "stress":
-            words += f" = {digits(value * GPA_PER_MEV_A3)} GPa"
-        lines.append(words)
+        if value is not None:
+            gpa = quantity == "stress"
+            unit = "GPa" if gpa else UNIT_TEXT[quantity]
+            words = digits(value * GPA_PER_MEV_A3 if gpa else value)
+            lines.append(f"{statistic.upper()} {words} {unit}")
     return {
         "text": "<br>".join(lines),
         "xref": "paper",
