@@ -202,8 +202,9 @@ def _show_findings(examination: "Examination") -> None:
         style = _STYLE[finding.severity]
         table.add_row(f"[{style}]{finding.severity}[/]", finding.topic, escape(finding.message))
     out.print()
-    out.print(table, soft_wrap=False)
-    out.print()
+    if table.row_count:
+        out.print(table, soft_wrap=False)
+        out.print()
     refusals = len(examination.refusals())
     warnings = sum(f.severity == "warning" for f in examination.findings)
     if refusals:
