@@ -43,17 +43,37 @@ def clusters():
     return Clusters
 
 
+def masked(data: Clusters) -> Clusters:
+    """The same with a third of the energies and a fifth of the forces missing."""
+    generator = np.random.default_rng(7)
+    for structure in data.structures:
+        n = len(structure.z)
+        structure.energy_mask = torch.from_numpy(generator.random(1) > 0.3)
+        structure.forces_mask = torch.from_numpy(generator.random(n) > 0.2)
+        structure.energy[~structure.energy_mask] = 0.0
+        structure.forces[~structure.forces_mask] = 0.0
+    return data
+
+
+def tiny(seed: int = 0, dtype: torch.dtype = torch.float64):
+    """A potential of 8 channels with weights from a seed."""
+    from dreibein.models import TensorNetConfig, build_potential
+
+    torch.manual_seed(seed)
+    config = TensorNetConfig(channels=8, layers=1, num_radial=8, cutoff=3.0)
+    return build_potential(config, elements=(1, 8), dtype=dtype)
+
+
 @pytest.fixture
 def tiny_potential():
     """Makes a potential of 8 channels with weights from a seed."""
-    from dreibein.models import TensorNetConfig, build_potential
+    return tiny
 
-    def make(seed: int = 0, dtype: torch.dtype = torch.float64):
-        torch.manual_seed(seed)
-        config = TensorNetConfig(channels=8, layers=1, num_radial=8, cutoff=3.0)
-        return build_potential(config, elements=(1, 8), dtype=dtype)
 
-    return make
+@pytest.fixture
+def with_gaps():
+    """Takes away a part of the labels of a data set."""
+    return masked
 
 
 @pytest.fixture

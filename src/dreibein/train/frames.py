@@ -88,7 +88,10 @@ class Frames(Dataset[Batch]):
             return found
         structure = self.structures[index]
         if "edge_index" not in structure:
-            structure = attach_neighbors(structure, self.cutoff)
+            try:
+                structure = attach_neighbors(structure, self.cutoff)
+            except ValueError as error:
+                raise ValueError(f"{self.structures.describe(index)}: {error}") from error
         fields = structure.to_dict()
         frame = {name: fields[name] for name in self.names if name in fields}
         self._room -= sum(t.nbytes for t in frame.values())
