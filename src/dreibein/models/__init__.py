@@ -1,10 +1,13 @@
 """One architecture, one file; model files."""
 
 from dreibein.models.catalog import ModelConfig, build_potential, parse_config
+from dreibein.models.locaformer import LoCaFormer, LoCaFormerConfig
 from dreibein.models.storage import load_model, model_file, read_header, save_model
 from dreibein.models.tensornet import TensorNet, TensorNetConfig
 
 __all__ = [
+    "LoCaFormer",
+    "LoCaFormerConfig",
     "ModelConfig",
     "TensorNet",
     "TensorNetConfig",

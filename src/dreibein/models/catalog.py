@@ -1,17 +1,31 @@
 """Architectures by name."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import Discriminator, Tag, TypeAdapter
 from torch import nn
 
+from dreibein.models.locaformer import LoCaFormer, LoCaFormerConfig
 from dreibein.models.tensornet import TensorNet, TensorNetConfig
 from dreibein.nn.potential import Potential
 
-ModelConfig = TensorNetConfig
-NETWORKS: dict[str, type[nn.Module]] = {"tensornet": TensorNet}
+DEFAULT = "tensornet"
+
+
+def _architecture(values: Any) -> str:
+    """Which network hyperparameters are of; plain values may leave it out."""
+    if isinstance(values, Mapping):
+        return str(values.get("architecture", DEFAULT))
+    return str(getattr(values, "architecture", DEFAULT))
+
+
+ModelConfig = Annotated[
+    Annotated[TensorNetConfig, Tag("tensornet")] | Annotated[LoCaFormerConfig, Tag("locaformer")],
+    Discriminator(_architecture),
+]
+NETWORKS: dict[str, type[nn.Module]] = {"tensornet": TensorNet, "locaformer": LoCaFormer}
 
 
 def parse_config(values: Mapping[str, Any]) -> ModelConfig:
@@ -20,7 +34,7 @@ def parse_config(values: Mapping[str, Any]) -> ModelConfig:
     Raises:
         ValueError: An unknown architecture.
     """
-    name = values.get("architecture", "tensornet")
+    name = _architecture(values)
     if name not in NETWORKS:
         raise ValueError(f"unknown architecture '{name}': use {' or '.join(NETWORKS)}")
     return TypeAdapter(ModelConfig).validate_python(dict(values))

@@ -1,15 +1,44 @@
 """Layers that own parameters, and derivatives of energies."""
 
+from dreibein.nn.convolutions import EdgeConv, FrameSequential, GCNConv
 from dreibein.nn.derivatives import hessian
+from dreibein.nn.embeddings import (
+    AxialBessel,
+    AxialGaussian,
+    EdgeEmbedding,
+    HarmonicEmbedding,
+    SphereEmbedding,
+    UnitEmbedding,
+)
+from dreibein.nn.frame_message_passing import FrameMessagePassing, carried
+from dreibein.nn.frame_predictor import FramePredictor
+from dreibein.nn.learned_transition import LearnedTransition
+from dreibein.nn.linear import EdgeLinear, HeadedLinear, SpeciesLinear
 from dreibein.nn.potential import Potential
 from dreibein.nn.radial import Bessel, Envelope, ExpNormal, Gaussian, radial_basis
 
 __all__ = [
+    "AxialBessel",
+    "AxialGaussian",
     "Bessel",
+    "EdgeConv",
+    "EdgeEmbedding",
+    "EdgeLinear",
     "Envelope",
     "ExpNormal",
+    "FrameMessagePassing",
+    "FramePredictor",
+    "FrameSequential",
+    "GCNConv",
     "Gaussian",
+    "HarmonicEmbedding",
+    "HeadedLinear",
+    "LearnedTransition",
     "Potential",
+    "SpeciesLinear",
+    "SphereEmbedding",
+    "UnitEmbedding",
+    "carried",
     "hessian",
     "radial_basis",
 ]
