@@ -146,6 +146,16 @@ def test_charge_spin_and_kind(write, load):
     assert float(load(write(frames), keys={"charge": "total"})[0].charge) == -1.0
 
 
+def test_charge_of_atoms_and_of_the_whole(write, load):
+    frames = waters(2)
+    for atoms in frames:
+        atoms.arrays["charge"] = np.array([-0.8, 0.4, 0.4])
+        atoms.info["total_charge"] = 2
+    data = load(write(frames))
+    assert data[0].charges.tolist() == [-0.8, 0.4, 0.4]
+    assert float(data[0].charge) == 2.0
+
+
 def test_spin_zero_is_refused(write, load):
     frames = waters(2)
     frames[1].info["spin"] = 0

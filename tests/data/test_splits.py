@@ -85,3 +85,13 @@ def test_sides_from_their_own_sources(write):
     assert none.validation is None
     assert none.test is None
     assert len(none.train) == 6
+
+
+def test_leaks_between_sources_are_told(write):
+    frames = waters(6)
+    train, test = write(frames, "train.extxyz"), write(frames[2:4], "test.extxyz")
+    splits = load_splits(DataConfig(sources=train, validation=None, test=[test]))
+    (note,) = splits.notes
+    assert note.startswith("2 of 2 test frames have the geometry of a training frame (first: ")
+    assert note.endswith("test.extxyz, frame 0): errors on them are too good")
+    assert load_splits(DataConfig(sources=train, validation=2)).notes == ()

@@ -102,8 +102,8 @@ def per_frame_numbers(raw: RawSource, names: Sequence[str], default: float) -> A
     """One number a frame under the first of the names that occurs (total charge, spin)."""
     values = np.full(len(raw), default)
     for name in reversed(names):
-        for (_, key), column in raw.columns.items():
-            if key.lower() != name.lower() or np.size(column.rows[0]) != 1:
+        for (place, key), column in raw.columns.items():
+            if key.lower() != name.lower() or place == "arrays" or np.size(column.rows[0]) != 1:
                 continue
             values[column.frames] = [float(np.ravel(row)[0]) for row in column.rows]
     return values

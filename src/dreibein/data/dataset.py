@@ -1,6 +1,7 @@
 """Structures with labels as a torch data set: in memory or read from a store frame by frame."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -96,9 +97,9 @@ class StructureDataset(torch.utils.data.Dataset[Data]):
         own = [name for name in self.specs if name not in LABELS and name != "external_field"]
         return (*(name for name in LABELS if name in self.specs), *own)
 
-    @property
+    @cached_property
     def elements(self) -> tuple[int, ...]:
-        """Atomic numbers of all frames of the sources, ascending."""
+        """Atomic numbers that occur, ascending."""
         if self._indices is None:
             return tuple(sorted({z for part in self._parts for z in part.elements}))
         found: set[int] = set()

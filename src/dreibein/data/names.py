@@ -21,6 +21,8 @@ _STEMS: dict[str, tuple[str, ...]] = {
 _PREFIXES = ("ref_", "dft_", "qm_", "")
 _NPZ_NAMES = {"energy": ("energies",)}  # in npz files `energies` is one number a frame
 
+_ATOM_CHARGES = ("charge", "q")  # a column of atoms; in info `charge` is the total
+
 NAMES: dict[str, tuple[str, ...]] = {
     label: tuple(prefix + stem for prefix in _PREFIXES for stem in stems)
     for label, stems in _STEMS.items()
@@ -31,7 +33,8 @@ CONFIG_NAMES = ("config_type", "group")
 LEVEL_NAMES = frozenset({"level_of_theory"})
 
 _CONVENTIONAL = frozenset(
-    {name for names in NAMES.values() for name in names} | {*CHARGE_NAMES, *SPIN_NAMES}
+    {name for names in NAMES.values() for name in names}
+    | {*CHARGE_NAMES, *SPIN_NAMES, *_ATOM_CHARGES}
 )
 
 
@@ -47,6 +50,8 @@ def usual_names(label: str, place: str) -> tuple[str, ...]:
     ('ref_forces', 'ref_force')
     """
     names = NAMES.get(label, ())
+    if label == "charges" and place == "arrays":
+        return names + _ATOM_CHARGES
     if place == "npz":
         return names + _NPZ_NAMES.get(label, ()) if label != "energies" else names[-1:]
     return names

@@ -1,6 +1,7 @@
 """Training, validation and test frames: deterministic, and equal geometries on one side."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from dreibein.data.config import DataConfig
 from dreibein.data.dataset import StructureDataset
 from dreibein.data.load import Progress, load_data
 from dreibein.data.table import Array
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Splits:
         test: Frames for the final errors.
         seed: Seed of the division.
         sha256: Of the sources that were divided.
+        notes: Sentences worth reading: geometries that stand on two sides.
     """
 
     train: StructureDataset
@@ -29,6 +33,7 @@ class Splits:
     test: StructureDataset | None
     seed: int
     sha256: str
+    notes: tuple[str, ...] = ()
 
     def record(self) -> dict[str, object]:
         """Frame numbers of each side in its own sources, for `splits.json`."""
@@ -64,12 +69,30 @@ def load_splits(
     for name in counts:
         if len(chosen[name]):
             sides[name] = whole.subset(chosen[name])
+    train = whole.subset(chosen["train"])
+    notes = [text for name in sides if (text := _shared(train, sides[name], name))]
+    for note in notes:
+        log.warning("%s", note)
     return Splits(
-        train=whole.subset(chosen["train"]),
+        train=train,
         validation=sides["validation"],
         test=sides["test"],
         seed=config.split_seed,
         sha256=str(whole.provenance.get("sha256", "")),
+        notes=tuple(notes),
+    )
+
+
+def _shared(train: StructureDataset, side: StructureDataset | None, name: str) -> str:
+    """A sentence where held-out frames repeat geometries of training frames, else ''."""
+    if side is None:
+        return ""
+    known = np.isin(side.geometry_hashes(), train.geometry_hashes())
+    if not known.any():
+        return ""
+    return (
+        f"{int(known.sum())} of {len(side)} {name} frames have the geometry of a training frame "
+        f"(first: {side.describe(int(np.argmax(known)))}): errors on them are too good"
     )
 
 
