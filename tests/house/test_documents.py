@@ -1,10 +1,14 @@
 """What the documents promise exists: make targets, verbs, files, extras."""
 
 import re
+import shlex
 import tomllib
 
 import pytest
+import torch
 
+from dreibein.models import TensorNetConfig, build_potential, save_model
+from house.surface import command_line
 from house.tree import PACKAGE, ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
@@ -23,6 +27,63 @@ def test_make_targets_exist(path):
 def test_verbs_exist(path):
     named = set(re.findall(r"(?:^|`)dreibein ([a-z]+)", path.read_text(), re.MULTILINE))
     assert named <= VERBS
+
+
+def blocks(text, *languages):
+    """Contents of the fenced blocks in some languages."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [content for language, content in found if language in languages]
+
+
+def commands(text):
+    """Yield (verb, options) of every `dreibein` command line in fenced blocks."""
+    for block in blocks(text, "", "bash", "sh", "console"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["dreibein"] and len(words) > 1 and not words[1].startswith("-"):
+                yield words[1], [w.split("=")[0] for w in words[2:] if re.match(r"--?[a-z]", w)]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_options_exist(path):
+    known = set(command_line())
+    wrong = [
+        f"dreibein {verb} {option}"
+        for verb, options in commands(path.read_text())
+        for option in options
+        if f"dreibein {verb} {option}" not in known
+    ]
+    assert not wrong
+
+
+def test_a_misspelt_option_would_be_seen():
+    assert list(commands("```\ndreibein md model --pss 5 -o x  # --no\n```")) == [
+        ("md", ["--pss", "-o"])
+    ]
+
+
+def small_potential():
+    torch.manual_seed(0)
+    config = TensorNetConfig(channels=4, layers=1, num_radial=4, cutoff=3.0)
+    return build_potential(config, elements=(1, 6, 8))
+
+
+def test_the_readmes_python_runs(tmp_path, monkeypatch, capsys):
+    (tmp_path / "runs" / "ethanol").mkdir(parents=True)
+    save_model(small_potential(), tmp_path / "runs" / "ethanol" / "model.safetensors")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in blocks((ROOT / "README.md").read_text(), "python"):
+        exec(block, names)
+    assert names["results"]["hessian"].shape == (9, 3, 9, 3)
+    assert capsys.readouterr().out.endswith("every law holds\n")
+
+
+def test_the_python_of_the_laws_runs():
+    names = {"potential": small_potential()}
+    for block in blocks((ROOT / "docs" / "laws.md").read_text(), "python"):
+        exec(block, names)
+    assert "broken_laws" in names
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -4,10 +4,11 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from dreibein.systems import atomic_path
+from dreibein.systems import atomic_path, files
 
 
 def test_success_replaces(tmp_path):
@@ -75,19 +76,24 @@ def test_paths_may_be_text(tmp_path):
     assert (tmp_path / "x.txt").read_text() == "text"
 
 
+def run_alone(code, path):
+    """Run code in another process where `atomic_path` is known, without importing torch."""
+    source = Path(files.__file__).read_text(encoding="utf-8")
+    command = [sys.executable, "-c", f"{source}\nimport sys\n{code}", str(path)]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
 def test_a_killed_writer_leaves_the_old_file(tmp_path):
     """Killed by the system between writing and renaming: the old file is whole."""
     path = tmp_path / "model.bin"
     path.write_bytes(b"old")
     code = (
-        "import os, signal, sys\n"
-        "from dreibein.systems.files import atomic_path\n"
+        "import signal\n"
         "with atomic_path(sys.argv[1]) as side:\n"
         "    side.write_bytes(b'half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
-    assert done.returncode == -9
+    assert run_alone(code, path).returncode == -9
     assert path.read_bytes() == b"old"
 
 
@@ -96,8 +102,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
     path = tmp_path / "model.bin"
     path.write_bytes(b"old")
     code = (
-        "import resource, signal, sys\n"
-        "from dreibein.systems.files import atomic_path\n"
+        "import resource, signal\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try:\n"
@@ -106,9 +111,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
         "except OSError as error:\n"
         "    print('refused', error.errno)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(path)], check=False, capture_output=True, text=True
-    )
+    done = run_alone(code, path)
     assert done.stdout.startswith("refused"), done.stderr
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
