@@ -254,6 +254,17 @@ def test_the_cutoff_itself_is_outside(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_atoms_ten_billion_cells_away(backend: str) -> None:
+    inside = np.round(uniform(9, 4.0, 4.0, 4.0) * 1024) / 1024  # exact wherever it is moved
+    cells = np.random.default_rng(1).integers(-(10**10), 10**10, (9, 3))
+    near = System(inside, 4.0 * np.eye(3))
+    pairs, expected = (s.search(backend) for s in (System(inside + 4.0 * cells, near.cell), near))
+    i, j = expected.receiver.numpy(), expected.sender.numpy()
+    shift = expected.shift.numpy() + cells[i] - cells[j]
+    np.testing.assert_array_equal(edges(pairs), triples(j, i, shift))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_no_atoms(backend: str) -> None:
     for pos in (np.zeros((0, 3)), torch.zeros(0, 3), []):
         pairs = find_neighbors(pos, np.eye(3), True, 2.0, backend=backend)
