@@ -31,7 +31,7 @@ def element_color(z: int) -> str:
     """Color of an element in plots: its usual hue at a lightness seen on white and on black.
 
     >>> element_color(8)
-    '#df3a37'
+    '#db3131'
     """
     if z in PLOT_COLORS:
         return PLOT_COLORS[z]
