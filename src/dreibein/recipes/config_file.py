@@ -8,9 +8,12 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from dreibein.models.catalog import DEFAULT
 from dreibein.recipes.config import RunConfig
 from dreibein.recipes.config_names import did_you_mean, explained, fields_at, in_section
 
+# entries that say of which kind a section is, and what holds without them
+TAGS: dict[str, str | None] = {"kind": None, "architecture": DEFAULT}
 Path_ = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -55,7 +58,10 @@ class Settings:
                 raise ValueError(f"{place}: {whole} is {inner!r}, not a section with entries")
             section[str(key)] = inner
             section = inner
-        section[str(path[-1])] = value
+        key = str(path[-1])
+        if key in TAGS and section.get(key, TAGS[key]) != value:
+            section.clear()  # entries of another kind mean nothing here
+        section[key] = value
         for known in [p for p in self.places if p[: len(path)] == path]:
             del self.places[known]
         self.places[path] = place
@@ -180,7 +186,9 @@ def merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _same_kind(low: Mapping[str, Any], high: Mapping[str, Any]) -> bool:
-    return "kind" not in high or low.get("kind") == high["kind"]
+    return all(
+        tag not in high or low.get(tag, default) == high[tag] for tag, default in TAGS.items()
+    )
 
 
 def _sentence(model: type[BaseModel], settings: Settings, error: ValidationError) -> str:
@@ -198,7 +206,11 @@ def _sentence(model: type[BaseModel], settings: Settings, error: ValidationError
         return f"{place}: {'.'.join(map(str, absent))} is missing{meaning}"
     reasons = [explained(e) for e in error.errors() if _written(settings.values, e["loc"]) == path]
     reason = " or ".join(dict.fromkeys(reasons)).replace(" or expected ", " or ")
-    return f"{place}: {name or 'the configuration'} is {_shown(first['input'])}: {reason}"
+    given = first["input"]
+    if first["type"] == "union_tag_invalid":
+        (tag, given) = next((t, given[t]) for t in TAGS if t in given)
+        name, place = f"{name}.{tag}", settings.place((*path, tag))
+    return f"{place}: {name or 'the configuration'} is {_shown(given)}: {reason}"
 
 
 def _written(values: Any, loc: tuple[int | str, ...]) -> Path_:

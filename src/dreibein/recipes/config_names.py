@@ -60,7 +60,8 @@ def explained(error: Mapping[str, Any]) -> str:
             r"'([^']+)'", context.get("expected_tags", context.get("expected", ""))
         )
         given = error["input"]
-        given = given.get("kind") if isinstance(given, Mapping) else given
+        if isinstance(given, Mapping):
+            given = given.get("kind", given.get("architecture"))
         near = difflib.get_close_matches(str(given), choices, 1, NEAR)
         return f"{text}; did you mean '{near[0]}'?" if near else text
     return str(error["msg"]).removeprefix("Value error, ")
