@@ -9,6 +9,7 @@ from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from dreibein.data import (
+    DataConfig,
     energy_spread,
     fit_reference_energies,
     fit_references,
@@ -67,6 +68,18 @@ def test_isolated_atoms(write, load, shared):
     assert found == pytest.approx({1: -13.56842218, 6: -1026.85389961, 8: -2037.79686941})
     frames = [*waters(2), with_energy(Atoms("O"), -3.0), with_energy(Atoms("H"), -1.0)]
     assert isolated_atoms(write(frames)) == {1: -1.0, 8: -3.0}
+
+
+def test_isolated_atoms_by_the_keys_of_the_other_data(write):
+    atoms = with_energy(Atoms("O"), -1.0)
+    atoms.info["mine"] = -2.0
+    config = DataConfig(
+        sources="frames.extxyz",
+        keys={"energy": "mine", "forces": "REF_forces"},
+        units={"energy": "Ha", "forces": "Ha/Bohr"},
+        labels=["energy", "forces"],
+    )
+    assert isolated_atoms(write([atoms]), config)[8] == pytest.approx(-2.0 * 27.211386)
 
 
 def test_isolated_atoms_refused(write):

@@ -112,6 +112,15 @@ def test_keys_and_labels_of_a_store(mixed, tmp_path, load):
         load(path, labels=["dipole"])
 
 
+def test_units_of_a_store_are_settled(mixed, tmp_path, write, load):
+    path = str(write_hdf5(mixed, tmp_path / "d.h5"))
+    with pytest.raises(ValueError, match="units cannot be declared for a store, which is in eV an"):
+        load(path, units={"energy": "Ha"})
+    with pytest.raises(ValueError, match="the stress convention cannot be declared for a store"):
+        load(path, stress_convention={"sign": "compression"})
+    assert len(load([path, write(waters(2), "c.extxyz")], units={"energy": "eV"})) == 11
+
+
 def test_foreign_cut_and_newer_files(mixed, tmp_path, load):
     path = tmp_path / "x.h5"
     path.write_bytes(b"no hdf5")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dreibein.data.config import DataConfig
+from dreibein.data.config import DataConfig, StressConvention
 from dreibein.data.dataset import Part, StructureDataset
 from dreibein.data.interpret import GEOMETRY_KEYS, SourceReport, interpret
 from dreibein.data.magnitudes import mixed_energies
@@ -186,6 +186,14 @@ def _store_report(name: str, store: Store, config: DataConfig) -> SourceReport:
             report.absent_keys[label] = (
                 f"{name}: keys do not apply to a store, whose labels are {has}; "
                 f"write it anew with --key {label}={config.keys[label]}"
+            )
+    declared = {"units": bool(config.units)}
+    declared["the stress convention"] = config.stress_convention != StressConvention()
+    for option, given in declared.items():
+        if given:  # an error only where no other source can use it
+            report.absent_keys[option] = (
+                f"{name}: {option} cannot be declared for a store, which is in eV and Å already; "
+                "declare it when writing the store: dreibein convert"
             )
     for label in config.labels:
         if label not in store.specs:

@@ -89,9 +89,13 @@ def isolated_atoms(path: str, config: DataConfig | None = None) -> dict[int, flo
     Raises:
         ValueError: No single atom with an energy, or one element with two energies.
     """
-    settings = (
-        config.model_copy(update={"sources": [path]}) if config else DataConfig(sources=[path])
-    )
+    settings = DataConfig(sources=[path])
+    if config is not None:  # single atoms need no forces, whatever the rest of the data has
+        keys = {k: v for k, v in config.keys.items() if k in ("energy", "charge", "spin")}
+        units = {k: v for k, v in config.units.items() if k in ("energy", "length")}
+        settings = config.model_copy(
+            update={"sources": [path], "keys": keys, "units": units, "labels": []}
+        )
     table = load_data(settings).table()
     column = table.columns.get("energy")
     found: dict[int, float] = {}
