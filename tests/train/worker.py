@@ -12,13 +12,14 @@ from pathlib import Path
 import torch
 import yaml
 
-from conftest import Clusters, masked, tiny
 from dreibein.evaluate import ErrorMeter
 from dreibein.train import TrainingConfig, fit
 from dreibein.train.steps import Stepper
 
 
 def main() -> None:
+    from conftest import Clusters, masked, tiny  # of this folder: it is the script's
+
     folder = Path(sys.argv[1])
     values = dict(argument.split("=", 1) for argument in sys.argv[2:])
     kill_at = int(values.pop("kill_at", -1))
