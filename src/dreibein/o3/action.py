@@ -55,7 +55,7 @@ class Action:
 
     def matrix_of(self, kind: Irrep | Cartesian) -> Tensor:
         """The matrix [..., d, d] that acts on one channel of `kind`."""
-        return self._keep(("matrix", kind), lambda: self._compute(kind))
+        return self.keep(("matrix", kind), lambda: self._compute(kind))
 
     def apply(
         self, rep: Reps, x: Tensor, *, transpose: bool = False, learned: Learned | None = None
@@ -90,6 +90,13 @@ class Action:
     def select(self, index: Tensor) -> "Action":
         """The action of matrix[index]; matrices already known are indexed, not computed again."""
         return _Selected(self, index)
+
+    def keep(self, name: tuple[object, ...], compute: Callable[[], Tensor]) -> Tensor:
+        """The tensor kept under `name`, computed when first asked for in this gradient mode."""
+        key = (*name, *caching_mode())
+        if key not in self._kept:
+            self._kept[key] = compute()
+        return self._kept[key]
 
     def _apply_kind(self, kind: Irrep | Cartesian, x: Tensor, transpose: bool) -> Tensor:
         if isinstance(kind, Irrep) or kind.rank <= _DENSE_RANK:
@@ -152,19 +159,13 @@ class Action:
             return self._batch_last(self._cofactor() if kind.is_pseudo else self.matrix)
         lower = Irrep(kind.l - 1, (-1) ** (kind.l - 1))
         step = self._batch_last(self._cofactor() if kind.is_pseudo else self.matrix)
-        return self._keep(("degree", kind), lambda: raise_degree(self._degree(lower), step, kind.l))
+        return self.keep(("degree", kind), lambda: raise_degree(self._degree(lower), step, kind.l))
 
     def _cofactor(self) -> Tensor:
-        return self._keep(("cofactor",), lambda: cofactor(self.matrix))
+        return self.keep(("cofactor",), lambda: cofactor(self.matrix))
 
     def _batch_last(self, matrix: Tensor) -> Tensor:
         return matrix.reshape(-1, 3, 3).permute(1, 2, 0).contiguous()
-
-    def _keep(self, name: tuple[object, ...], compute: Callable[[], Tensor]) -> Tensor:
-        key = (*name, *caching_mode())
-        if key not in self._kept:
-            self._kept[key] = compute()
-        return self._kept[key]
 
 
 class _Selected(Action):

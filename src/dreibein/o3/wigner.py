@@ -52,11 +52,14 @@ def raise_degree(lower: Tensor, matrix: Tensor, l: int) -> Tensor:
     """Equation (1), batch last: P_l [2l+1, 2l+1, N] from P_{l-1} [2l-1, 2l-1, N], M [3, 3, N]."""
     left, right = raising_factors(l, matrix.dtype, matrix.device)
     size, small, count = 2 * l + 1, 2 * l - 1, matrix.shape[-1]
-    half = (left @ lower.reshape(small, small * count)).reshape(3, size, 1, small, count)
-    rows = matrix.reshape(3, 1, 3, 1, count)
+    half = (left @ lower.reshape(small, small * count)).reshape(3, 1, size, small, count)
+    half = half.transpose(2, 3)
+    rows = matrix.reshape(3, 3, 1, 1, count)
     joined = torch.addcmul(half[0] * rows[0], half[1], rows[1])
     joined = torch.addcmul(joined, half[2], rows[2])
-    return right @ joined.reshape(size, 3 * small, count)
+    # two plain products of matrices: a batched one would be taken apart in the backward pass
+    columns = right @ joined.reshape(3 * small, size * count)
+    return columns.reshape(size, size, count).transpose(0, 1)
 
 
 def wigner_matrix(l: int, matrix: Tensor, *, pseudo: bool = False) -> Tensor:
