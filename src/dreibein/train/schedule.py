@@ -18,8 +18,8 @@ class LearningRate:
         config: Learning rate, warm-up and schedule.
         total_steps: Length of the whole run, for the cosine.
 
-    >>> rate = LearningRate(TrainingConfig(lr=1.0, warmup_steps=2, schedule="cosine"), 101)
-    >>> [round(rate(step), 3) for step in (0, 1, 51, 100)]
+    >>> rate = LearningRate(TrainingConfig(lr=1.0, warmup_steps=2, schedule="cosine"), 102)
+    >>> [round(rate(step), 3) for step in (0, 1, 51, 101)]
     [0.5, 1.0, 0.5, 0.0]
     """
 
