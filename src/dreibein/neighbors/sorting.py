@@ -90,14 +90,20 @@ def _sort_large(
         order = np.argsort(code.astype(np.int16) if codes < 2**15 else code, kind="stable")
         sender, receiver, code = sender[order], receiver[order], code[order]
 
-    payload = receiver.astype(np.int32 if num_atoms * codes < 2**31 else np.int64)
+    # By sender, each edge a row of its own; then by receiver, each sender a row. Arrays are
+    # overwritten and dropped at once: fresh memory costs more than arithmetic here.
+    payload = receiver.astype(np.int32 if num_atoms * codes < 2**31 else np.int64, copy=False)
     np.multiply(payload, codes, out=payload)
     np.add(payload, code, out=payload)
+    del receiver, code
     one_per_row = np.arange(len(sender) + 1, dtype=index)
-    _, payload, row_ptr = _transpose(payload, sender, one_per_row, num_atoms)
+    payload, row_ptr = _transpose(payload, sender, one_per_row, num_atoms)[1:]
+    del sender, one_per_row
     receiver = payload // codes
-    np.subtract(payload, receiver * codes, out=payload)
-    sender, code, row_ptr = _transpose(payload, receiver.astype(index), row_ptr, num_atoms)
+    np.remainder(payload, codes, out=payload)
+    receiver = receiver.astype(index, copy=False)
+    sender, code, row_ptr = _transpose(payload, receiver, row_ptr, num_atoms)
+    del receiver, payload
 
     pointers = torch.from_numpy(row_ptr.astype(np.int64))
     # Large results are allocated by numpy: it asks for huge pages, torch pays a fault every 4 kB.
