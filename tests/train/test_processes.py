@@ -21,20 +21,24 @@ def rows_of(folder):
         return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 
-def test_two_gloo_processes(tmp_path, clusters, with_gaps, tiny_potential):
-    """17 structures in batches of 8, 9 held out: one process has nothing in the last steps."""
-    two, one = tmp_path / "two", tmp_path / "one"
-    two.mkdir()
-    one.mkdir()
+def in_two_processes(folder, *more):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     arguments = [f"{name}={value}" for name, value in VALUES.items()]
-    done = subprocess.run(
-        [*launcher, "--nproc-per-node=2", WORKER, two, *arguments],
+    return subprocess.run(
+        [*launcher, "--nproc-per-node=2", WORKER, folder, *arguments, *more],
         check=False,
         capture_output=True,
         text=True,
         timeout=300,
     )
+
+
+def test_two_gloo_processes(tmp_path, clusters, with_gaps, tiny_potential):
+    """17 structures in batches of 8, 9 held out: one process has nothing in the last steps."""
+    two, one = tmp_path / "two", tmp_path / "one"
+    two.mkdir()
+    one.mkdir()
+    done = in_two_processes(two)
     assert done.returncode == 0, done.stderr[-3000:]
     potential = tiny_potential()
     config = TrainingConfig(**VALUES)
@@ -46,6 +50,14 @@ def test_two_gloo_processes(tmp_path, clusters, with_gaps, tiny_potential):
     weights = torch.load(two / "weights.pt", weights_only=True)
     for name, value in potential.state_dict().items():
         torch.testing.assert_close(weights[name], value, rtol=1e-7, atol=1e-9, equal_nan=True)
+
+
+def test_a_nan_that_one_process_sees_is_named_by_all(tmp_path):
+    done = in_two_processes(tmp_path, "nan_frame=4")
+    assert done.returncode != 0
+    said = "the label 'forces' is not a number in clusters.xyz, frame 4"
+    assert f"ValueError: step 0: {said}" in done.stderr
+    assert "gradient is not" not in done.stderr
 
 
 def test_a_batch_must_have_a_structure_for_each_process():

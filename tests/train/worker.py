@@ -1,7 +1,7 @@
-"""A training in a process of its own: python worker.py FOLDER [kill_at=N] [key=value …].
+"""A training in a process of its own: python worker.py FOLDER [key=value …].
 
 Run by test_resume.py and test_processes.py; with `kill_at=N` it kills itself without warning
-(SIGKILL) when step N is about to begin.
+(SIGKILL) when step N is about to begin, with `nan_frame=K` the forces of frame K are NaN.
 """
 
 import os
@@ -23,6 +23,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     values = dict(argument.split("=", 1) for argument in sys.argv[2:])
     kill_at = int(values.pop("kill_at", -1))
+    nan_frame = int(values.pop("nan_frame", -1))
     config = TrainingConfig(**{name: yaml.safe_load(value) for name, value in values.items()})
     step = Stepper.step
 
@@ -33,7 +34,10 @@ def main() -> None:
 
     Stepper.step = fragile
     potential = tiny(dtype=getattr(torch, config.precision))
-    fit(config, potential, masked(Clusters(17)), Clusters(9, seed=1), folder, meter=ErrorMeter)
+    data = masked(Clusters(17))
+    if nan_frame >= 0:
+        data.structures[nan_frame].forces[:] = torch.nan
+    fit(config, potential, data, Clusters(9, seed=1), folder, meter=ErrorMeter)
     if os.environ.get("RANK", "0") == "0":
         torch.save(potential.state_dict(), folder / "weights.pt")
 

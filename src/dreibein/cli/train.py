@@ -222,7 +222,10 @@ def console_log() -> Iterator[Any]:
 
     root = logging.getLogger("dreibein")
     if not is_first_process():
+        silent = logging.NullHandler()  # else Python shows warnings of its own accord
+        root.addHandler(silent)
         yield None
+        root.removeHandler(silent)
         return
     live = sys.stderr.isatty()
     lines = _ConsoleLines(live)

@@ -1,5 +1,6 @@
 """Training from the first step to the last, resumable at every step."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,9 @@ def fit(
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(config.matmul_precision)
     try:
-        with graceful_stop() as request:
+        with graceful_stop() as request, warnings.catch_warnings():
+            # DDP on gradients of weights with a single row, whose strides mean nothing
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view")
             reason = training.run(request, progress or (lambda done, total, note: None))
     finally:
         torch.set_float32_matmul_precision(before)

@@ -1,5 +1,6 @@
 """One step: loss, gradient, clipping, optimizer, average, and a look at its health."""
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -71,7 +72,9 @@ class Stepper:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self.module, self.optimizer = fabric.setup(potential, optimizer)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*broadcast_buffers.*deprecated")
+            self.module, self.optimizer = fabric.setup(potential, optimizer)
         self.average = WeightAverage(potential, config.ema_decay)
         self.sums = torch.zeros(2, len(LABELS), dtype=torch.float64, device=fabric.device)
         self.lag = 0 if fabric.device.type == "cpu" else 1
