@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-VERBS = ("inspect", "convert", "label", "train", "evaluate", "report", "info", "md", "relax", "demo")
+VERBS = (
+    "inspect",
+    "convert",
+    "label",
+    "train",
+    "evaluate",
+    "report",
+    "info",
+    "md",
+    "relax",
+    "demo",
+)
 
 app = typer.Typer(
     name="dreibein",
@@ -34,7 +45,9 @@ def options(
     ] = False,
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print it and stop."
+        ),
     ] = False,
 ) -> None:
     """From a molecule to a checked potential: label, train, evaluate, simulate, report."""
