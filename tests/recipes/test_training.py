@@ -204,3 +204,14 @@ def test_ctrl_c_and_resume(tmp_path, clusters, monkeypatch):
     run = train_run(load_config(folder / "config.yaml"), resume=folder)
     assert run.evaluations["test"].metrics == whole.evaluations["test"].metrics
     assert (folder / "model.safetensors").exists()
+
+
+def test_data_that_contradict_themselves_are_refused(shared, tmp_path):
+    """Real stress with exchanged components is refused; it trains once its order is declared."""
+    source = shared / "data" / "mlearn_Si" / "training.extxyz"
+    few = ["model.layers=0", "training.max_steps=1", "training.losses.stress.weight=1"]
+    with pytest.raises(ValueError, match="training is refused, the stress contradicts"):
+        train_run(config_of(source, *few), folder=tmp_path / "run")
+    order = "data.stress_convention.order=xx yy zz xz yz xy"
+    run = train_run(config_of(source, *few, order), folder=tmp_path / "run")
+    assert "stress_mae_mev_per_a3" in run.evaluations["validation"].metrics

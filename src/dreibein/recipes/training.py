@@ -11,7 +11,7 @@ import torch
 from ase.data import chemical_symbols
 from lightning.fabric import Fabric
 
-from dreibein.data import Splits, StructureDataset, load_splits, with_neighbors
+from dreibein.data import Splits, StructureDataset, examine, load_splits, with_neighbors
 from dreibein.evaluate import (
     ErrorMeter,
     Evaluation,
@@ -120,6 +120,8 @@ def _run(
     config = _resolve_losses(config, splits.train)
     if resumed:
         _check_same_run(config, splits, folder)
+    else:
+        _examine(config, splits.train)
     potential = _potential(config, splits)
     if fabric.is_global_zero:
         announce(config, splits, potential, fabric, folder)
@@ -155,6 +157,24 @@ def _run(
         potential.card["errors"] = {name: e.metrics for name, e in evaluations.items()}
         save_model(potential, folder / MODEL_NAME)
     return Run(folder, config, result, potential, evaluations)
+
+
+def _examine(config: RunConfig, train: StructureDataset) -> None:
+    """Have the data doctor look at the training frames; its warnings go to the log.
+
+    Raises:
+        ValueError: The first thing for which training is refused.
+    """
+    labels = tuple(config.training.losses.terms())
+    examination = examine(train)
+    for finding in examination.findings:
+        if finding.severity == "warning" and finding.label in (None, *labels):
+            logger.warning("%s: %s", finding.topic, finding.message)
+    refusals = examination.refusals(labels)
+    if refusals:
+        raise ValueError(
+            f"training is refused, {refusals[0].message} (dreibein inspect shows all findings)"
+        )
 
 
 def _check_same_run(config: RunConfig, splits: Splits, folder: Path) -> None:
