@@ -54,9 +54,7 @@ _TABLE = (
     Field("stress", "structure", (3, 3), "eV/Å^3", "1o x 1o", _f, "dE/dstrain / V, tension > 0"),
     Field("virial", "structure", (3, 3), "eV", "1o x 1o", _f, "minus dE/dstrain"),
     Field("dipole", "structure", (3,), "e*Å", "1o", _f, "electric dipole moment"),
-    Field(
-        "polarizability", "structure", (3, 3), "e*Å^2/V", "1o x 1o", _f, "d dipole / d field"
-    ),
+    Field("polarizability", "structure", (3, 3), "e*Å^2/V", "1o x 1o", _f, "d dipole / d field"),
     Field("charges", "atom", (), "e", "0e", _f, "partial charges"),
     Field("shielding", "atom", (), "ppm", "0e", _f, "isotropic NMR shielding"),
     Field("edge_index", "edge", (), "", "", _i, "[2, E]: sender j, receiver i; sorted by i"),
