@@ -2,12 +2,13 @@
 
 import json
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from dreibein.data import DataConfig, read_structure
@@ -87,11 +88,12 @@ def demo_run(config: DemoConfig, folder: str | Path, *, stage: Stage) -> DemoRes
     with stage("label") as progress:
         labels = generate_labels(label_config(config), frames, progress=progress)
     training = folder / "training"
-    if not (training / MODEL_NAME).is_file():
-        with stage("train") as progress:
-            _train(config, frames, training, progress)
-    with stage("NVE dynamics") as progress:
-        dynamics = _simulate(config, training, progress)
+    with _one_thread():
+        if not (training / MODEL_NAME).is_file():
+            with stage("train") as progress:
+                _train(config, frames, training, progress)
+        with stage("NVE dynamics") as progress:
+            dynamics = _simulate(config, training, progress)
     report = write_report(training)
     evaluation = Evaluation.load(training / "evaluation.json")
     return DemoResult(training, labels, evaluation, dynamics, report)
@@ -142,6 +144,20 @@ def dynamics_config(config: DemoConfig) -> DynamicsConfig:
         relax_first=True,
         seed=config.seed,
     )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """PyTorch on one thread: for a few atoms a second one gains nothing, and waits for the first.
+
+    It also makes the numbers those of every machine of the kind, whatever its cores.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _claim(folder: Path, config: DemoConfig) -> None:
