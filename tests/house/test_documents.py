@@ -101,6 +101,12 @@ def test_links_lead_somewhere(path):
     assert not broken
 
 
+def test_every_page_is_in_the_index():
+    text = (ROOT / "docs" / "index.md").read_text()
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert {page for page in pages if f"]({page})" not in text} == set()
+
+
 def test_the_readme_shows_both_commands_and_every_verb():
     text = (ROOT / "README.md").read_text()
     assert "make demo" in text
