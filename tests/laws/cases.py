@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import torch
 
-from dreibein.models import TensorNetConfig, build_potential
+from dreibein.models import LoCaFormerConfig, ModelConfig, TensorNetConfig, build_potential
 from dreibein.nn import Potential
 
 ELEMENTS = (1, 6, 8)
@@ -39,9 +39,21 @@ class Case:
 def tensornet(*, gain: float = 1.0, **options) -> Callable[[], Potential]:
     """A tiny TensorNet; `gain` multiplies its weights, as training does."""
 
+    config = TensorNetConfig(channels=8, num_radial=6, cutoff=CUTOFF, **options)
+    return seeded(config, gain)
+
+
+def locaformer(**options) -> Callable[[], Potential]:
+    """A tiny LoCaFormer with soft frames."""
+    sizes = {"channels": 8, "heads": 2, "num_radial": 6, "cutoff": CUTOFF}
+    return seeded(LoCaFormerConfig(**sizes, **options))
+
+
+def seeded(config: ModelConfig, gain: float = 1.0) -> Callable[[], Potential]:
+    """Builds a potential of these hyperparameters, always with the same weights."""
+
     @lru_cache
     def build() -> Potential:
-        config = TensorNetConfig(channels=8, num_radial=6, cutoff=CUTOFF, **options)
         with torch.random.fork_rng():
             torch.manual_seed(7)
             potential = build_potential(
@@ -69,4 +81,5 @@ CASES = (
     Case("SO(3)-1-layer", tensornet(layers=1, symmetry="SO(3)", gain=2.0), chiral=True),
     Case("SO(3)-2-layers", tensornet(layers=2, symmetry="SO(3)", gain=2.0), chiral=True),
     Case("cosine", tensornet(layers=1, envelope="cosine"), smooth_order=1),
+    Case("LoCaFormer", locaformer(reps="4x0n+2x1n+1x2e", layers=1)),
 )
