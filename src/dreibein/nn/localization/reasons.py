@@ -15,7 +15,8 @@ REASONS = {
     "WLConv": "it hashes integer colors, which do not transform: its result is invariant as it is",
     "HGTConv": "its nodes are dictionaries of several types: use HEATConv with node_type",
     "HANConv": "its nodes are dictionaries of several types: use HEATConv with node_type",
-    "HeteroConv": "its nodes are dictionaries of several types: localize the layers in it",
+    "HeteroConv": "its nodes are dictionaries of several types: use HEATConv with node_type",
+    "SplineConv": "it exists only with pyg-lib, without which it was not checked: use GMMConv",
     "MeshCNNConv": "its nodes are edges of a mesh in fixed groups of four, copies break the groups",
 }
 """Names of classes of `torch_geometric.nn.conv` and why they stay as they are."""
