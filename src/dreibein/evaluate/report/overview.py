@@ -102,7 +102,8 @@ def _model_card(record: RunRecord) -> Card:
     if "layers" in config:
         words.append(f"{config['layers']} layer{'' if config['layers'] == 1 else 's'}")
     words.append(f"cutoff {facts['cutoff']:g} Å")
-    name = {"tensornet": "TensorNet"}.get(facts["architecture"], facts["architecture"])
+    names = {"tensornet": "TensorNet", "locaformer": "LoCaFormer"}
+    name = names.get(facts["architecture"], facts["architecture"])
     return Card("Model", str(name or "model"), "", ", ".join(words))
 
 
