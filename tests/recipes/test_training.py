@@ -215,3 +215,18 @@ def test_data_that_contradict_themselves_are_refused(shared, tmp_path):
     order = "data.stress_convention.order=xx yy zz xz yz xy"
     run = train_run(config_of(source, *few, order), folder=tmp_path / "run")
     assert "stress_mae_mev_per_a3" in run.evaluations["validation"].metrics
+
+
+def test_given_references_leave_their_mean_to_a_shift(tmp_path, clusters):
+    """With free atoms' energies the network starts at the mean, not eV per atom away from it."""
+    given = "training.reference_energies={H: 3.0, O: 3.0}"
+    run = train_run(config_of(clusters(), given), folder=tmp_path / "run")
+    potential = run.potential
+    assert abs(float(potential.shift)) > 1.0
+    metrics = run.evaluations["validation"].metrics
+    fitted = train_run(config_of(clusters()), folder=tmp_path / "fitted")
+    assert abs(float(fitted.potential.shift)) < 0.1
+    expected = fitted.evaluations["validation"].metrics["energy_per_atom_mae_mev"]
+    assert metrics["energy_per_atom_mae_mev"] < 10 * expected + 100
+    raw = train_run(config_of(clusters(), given, "training.scale=none"), folder=tmp_path / "raw")
+    assert float(raw.potential.shift) == 0.0

@@ -50,6 +50,7 @@ def show(facts: Mapping[str, Any]) -> None:
         "precision": facts["precision"],
         "units": _words(units),
         "output scale": f"{facts['scale']:.6g} {energy}",
+        "shift per atom": f"{facts['shift']:.6g} {energy}",
         "references": f"{references} {energy}",
         "written with": _words(facts["versions"]),
     }

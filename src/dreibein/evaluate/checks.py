@@ -142,6 +142,7 @@ def without_references(potential: "Potential") -> "Potential":
     """A copy whose reference energies are 0: thousands of eV that obey every law hide the rest."""
     potential = copy.deepcopy(potential)
     potential.reference[list(potential.elements)] = 0.0
+    potential.shift.zero_()
     return potential
 
 

@@ -36,6 +36,7 @@ def model_facts(path: str | Path) -> dict[str, Any]:
         "precision": header["dtype"],
         "units": header["units"],
         "scale": float(potential.scale),
+        "shift": float(potential.shift),
         "reference_energies": {chemical_symbols[z]: e for z, e in references.items()},
         "versions": header["versions"],
         "card": header["card"],

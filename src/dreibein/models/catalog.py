@@ -46,6 +46,7 @@ def build_potential(
     elements: tuple[int, ...],
     reference_energies: Mapping[int, float] | None = None,
     scale: float = 1.0,
+    shift: float = 0.0,
     dtype: torch.dtype = torch.float32,
     card: dict[str, Any] | None = None,
 ) -> Potential:
@@ -56,6 +57,7 @@ def build_potential(
         elements: Atomic numbers the network shall know.
         reference_energies: Energy of each element in eV.
         scale: Unit of the network's output in eV.
+        shift: Energy of every atom in eV, whatever its element.
         dtype: Precision of the network.
         card: What is known of the model's making.
 
@@ -65,6 +67,10 @@ def build_potential(
     """
     network = NETWORKS[config.architecture](config, tuple(elements))
     potential = Potential(
-        network.to(dtype), reference_energies=reference_energies, scale=scale, card=card
+        network.to(dtype),
+        reference_energies=reference_energies,
+        scale=scale,
+        shift=shift,
+        card=card,
     )
     return potential.eval()

@@ -22,7 +22,7 @@ NUM_ELEMENTS = 118
 
 
 class Potential(nn.Module):
-    """E = sum_i (reference_{z_i} + scale · network_i), summed in float64.
+    """E = sum_i (reference_{z_i} + shift + scale · network_i), summed in float64.
 
     Every room above knows this class and never the network inside. The network takes a
     `Graph` and returns one number per atom [N]; it has `cutoff`, `elements` and `config`.
@@ -31,11 +31,14 @@ class Potential(nn.Module):
         network: The network.
         reference_energies: Energy of each element in eV; missing elements count as 0.
         scale: Unit of the network's output in eV.
+        shift: Energy of every atom in eV, whatever its element: the mean binding energy, where
+            the references are those of isolated atoms.
         card: What is known of the model's making, JSON-able.
     """
 
     reference: Tensor
     scale: Tensor
+    shift: Tensor
 
     def __init__(
         self,
@@ -43,6 +46,7 @@ class Potential(nn.Module):
         *,
         reference_energies: Mapping[int, float] | None = None,
         scale: float = 1.0,
+        shift: float = 0.0,
         card: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -55,6 +59,7 @@ class Potential(nn.Module):
             reference[z] = float((reference_energies or {}).get(z, 0.0))
         self.register_buffer("reference", reference)
         self.register_buffer("scale", torch.tensor(float(scale), dtype=torch.float64))
+        self.register_buffer("shift", torch.tensor(float(shift), dtype=torch.float64))
 
     @property
     def config(self) -> Any:
@@ -83,7 +88,7 @@ class Potential(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # `.float()` or `.to(dtype)` is meant for the network: references stay in float64
-        kept = {"reference": self.reference, "scale": self.scale}
+        kept = {"reference": self.reference, "scale": self.scale, "shift": self.shift}
         super()._apply(fn, recurse)
         for name, value in kept.items():
             setattr(self, name, value.to(getattr(self, name).device))
@@ -172,7 +177,8 @@ class Potential(nn.Module):
     def _energies(self, structures: Data, pos: Tensor, cell: Tensor) -> Tensor:
         """Energy of each atom [N] in eV, float64."""
         graph = make_graph(structures, pos, cell, self.dtype)
-        return self.reference[structures.z] + self.scale * self.network(graph).double()
+        free = self.reference[structures.z] + self.shift
+        return free + self.scale * self.network(graph).double()
 
 
 def _symbols(numbers: Iterable[int]) -> str:

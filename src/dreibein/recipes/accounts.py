@@ -36,6 +36,7 @@ def announce(
         values = ", ".join(f"{chemical_symbols[z]} {energy:.4f}" for z, energy in energies)
         logger.info("reference energies (eV): %s", values)
     logger.info("output unit: %.4g eV (%s)", float(potential.scale), training.scale)
+    logger.info("mean energy beside the references: %.5g eV per atom", float(potential.shift))
     parameters = sum(p.numel() for p in potential.parameters())
     logger.info("model: %s, %s parameters", config.model.architecture, f"{parameters:,}")
     terms = training.losses.terms()

@@ -68,6 +68,22 @@ def output_scale(
     return found or 1.0
 
 
+def output_shift(
+    choice: Scale | float, train_set: StructureDataset, references: Mapping[int, float]
+) -> float:
+    """Mean of (E - sum_i e(z_i)) / N in eV: near 0 for fitted references, binding for free atoms.
+
+    Without it the network would have to learn some eV per atom before anything else. 0 where the
+    scale is "none": then the network's output is taken as it is.
+    """
+    if choice == "none":
+        return 0.0
+    values = [values for _, values in residual_blocks(train_set, references)]
+    per_atom = np.concatenate(values) if values else np.zeros(0)
+    per_atom = per_atom[np.isfinite(per_atom)]
+    return float(per_atom.mean()) if len(per_atom) else 0.0
+
+
 def _total_spread(train_set: StructureDataset, references: Mapping[int, float]) -> float:
     """Standard deviation of E - sum_i e(z_i) in eV; 0 without energies."""
     blocks = residual_blocks(train_set, references)

@@ -23,7 +23,7 @@ from dreibein.models import build_potential, save_model
 from dreibein.models.storage import MODEL_NAME
 from dreibein.nn import Potential
 from dreibein.recipes.accounts import announce, card
-from dreibein.recipes.baseline import output_scale, reference_energies
+from dreibein.recipes.baseline import output_scale, output_shift, reference_energies
 from dreibein.recipes.config import RunConfig
 from dreibein.recipes.config_file import load_config
 from dreibein.recipes.run_folder import (
@@ -218,7 +218,7 @@ def _resolve_losses(config: RunConfig, train_set: StructureDataset) -> RunConfig
 
 
 def _potential(config: RunConfig, splits: Splits) -> Potential:
-    """A potential with fresh weights, references and scale of the training set."""
+    """A potential with fresh weights, references, shift and scale of the training set."""
     elements = splits.train.elements
     for name, side in (("validation", splits.validation), ("test", splits.test)):
         unknown = set(side.elements) - set(elements) if side is not None else set()
@@ -236,6 +236,7 @@ def _potential(config: RunConfig, splits: Splits) -> Potential:
         elements=elements,
         reference_energies=references,
         scale=scale,
+        shift=output_shift(config.training.scale, splits.train, references),
         dtype=DTYPES[config.training.precision],
     )
 

@@ -149,8 +149,9 @@ class TrainingConfig(_Section):
     scale: Scale | Annotated[float, Field(gt=0)] = Field(
         default="auto",
         description="unit of the network's output: forces (their rms · 1 Å), energy (spread per "
-        "atom), total_energy (spread per structure), none (1 eV), or a number in eV; auto takes "
-        "forces where there are some, else energy",
+        "atom), total_energy (spread per structure), or a number in eV; auto takes forces where "
+        "there are some, else energy; none is 1 eV, and leaves the mean energy beside the "
+        "references to the network",
     )
 
     model_seed: int = Field(default=0, ge=0, description="seed of the initial weights")
