@@ -152,7 +152,7 @@ def test_errors_are_one_sentence():
             "the node features x have the width 32",
         ),
     ]:
-        with pytest.raises(ValueError, match=".") as error:
+        with pytest.raises(ValueError, match=r".") as error:
             call()
         assert said in str(error.value)
         assert "\n" not in str(error.value)

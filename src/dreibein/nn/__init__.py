@@ -1,5 +1,6 @@
 """Layers that own parameters, and derivatives of energies."""
 
+from dreibein.nn.attention import FrameAttention, attend, global_frame_attention
 from dreibein.nn.convolutions import EdgeConv, FrameSequential, GCNConv
 from dreibein.nn.derivatives import hessian
 from dreibein.nn.embeddings import (
@@ -14,6 +15,7 @@ from dreibein.nn.frame_message_passing import FrameMessagePassing, carried
 from dreibein.nn.frame_predictor import FramePredictor
 from dreibein.nn.learned_transition import LearnedTransition
 from dreibein.nn.linear import EdgeLinear, HeadedLinear, SpeciesLinear
+from dreibein.nn.localization import Localized, localize
 from dreibein.nn.potential import Potential
 from dreibein.nn.radial import Bessel, Envelope, ExpNormal, Gaussian, radial_basis
 
@@ -26,6 +28,7 @@ __all__ = [
     "EdgeLinear",
     "Envelope",
     "ExpNormal",
+    "FrameAttention",
     "FrameMessagePassing",
     "FramePredictor",
     "FrameSequential",
@@ -34,11 +37,15 @@ __all__ = [
     "HarmonicEmbedding",
     "HeadedLinear",
     "LearnedTransition",
+    "Localized",
     "Potential",
     "SpeciesLinear",
     "SphereEmbedding",
     "UnitEmbedding",
+    "attend",
     "carried",
+    "global_frame_attention",
     "hessian",
+    "localize",
     "radial_basis",
 ]
