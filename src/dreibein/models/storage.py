@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dreibein import __version__
-from dreibein.models.catalog import build_potential, parse_config
+from dreibein.models.catalog import NETWORKS, build_potential, parse_config
 from dreibein.nn.potential import Potential
 from dreibein.systems.files import atomic_path
 
@@ -150,7 +150,7 @@ def load_model(
     except KeyError as error:
         raise ValueError(f"{path}: the header lacks {error}; save the model again") from error
     except ValidationError as error:
-        fields = ", ".join(".".join(map(str, e["loc"])) for e in error.errors())
+        fields = ", ".join(".".join(str(part) for part in e["loc"] if part not in NETWORKS) for e in error.errors())
         raise ValueError(f"{path}: hyperparameters not understood ({fields})") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
