@@ -150,7 +150,8 @@ def load_model(
     except KeyError as error:
         raise ValueError(f"{path}: the header lacks {error}; save the model again") from error
     except ValidationError as error:
-        fields = ", ".join(".".join(str(part) for part in e["loc"] if part not in NETWORKS) for e in error.errors())
+        places = [[str(part) for part in e["loc"] if part not in NETWORKS] for e in error.errors()]
+        fields = ", ".join(".".join(place) for place in places)
         raise ValueError(f"{path}: hyperparameters not understood ({fields})") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
