@@ -39,7 +39,7 @@ def commands(text):
     """Yield (verb, options) of every `dreibein` command line in fenced blocks."""
     for block in blocks(text, "", "bash", "sh", "console"):
         for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
+            words = shlex.split(line.removeprefix("$ "), comments=True)
             if words[:1] == ["dreibein"] and len(words) > 1 and not words[1].startswith("-"):
                 yield words[1], [w.split("=")[0] for w in words[2:] if re.match(r"--?[a-z]", w)]
 
