@@ -85,10 +85,7 @@ class Localized(nn.Module):
     def _bind(self, x: Tensor | None, args: tuple[Any, ...], kwargs: Any) -> dict[str, Any]:
         """All arguments by name, those in `**kwargs` of the network among them."""
         name = type(self.network).__name__
-        signature = inspect.signature(self.network.forward)
-        if isinstance(self.network, nn.MultiheadAttention):
-            parameters = [p for n, p in signature.parameters.items() if n not in ("key", "value")]
-            signature = signature.replace(parameters=parameters)
+        signature = _signature(self.network)
         open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
         for key in kwargs:
             if key not in signature.parameters and not open_ended:
@@ -183,7 +180,7 @@ def localize(
     >>> y = layer(x, frames, edge_index)
     """
     require_wrappable(network)
-    names = list(inspect.signature(network.forward).parameters)
+    names = list(_signature(network).parameters)
     given = dict(reps) if isinstance(reps, Mapping) else {names[0]: reps}
     edges = edge_reps if isinstance(edge_reps, Mapping) else {"edge_attr": edge_reps}
     given.update({name: rep for name, rep in edges.items() if rep is not None})
@@ -205,3 +202,16 @@ def localize(
         None if hidden_reps is None else parse_reps(hidden_reps),
         local,
     )
+
+
+def _signature(network: nn.Module) -> inspect.Signature:
+    """What the localized network takes, the frames left out."""
+    declared = getattr(getattr(network, "signature", None), "param_dict", None)
+    if declared is not None:  # torch_geometric.nn.Sequential names its arguments in a string
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        return inspect.Signature([inspect.Parameter(name, kind) for name in declared])
+    signature = inspect.signature(network.forward)
+    if isinstance(network, nn.MultiheadAttention):
+        parameters = [p for n, p in signature.parameters.items() if n not in ("key", "value")]
+        signature = signature.replace(parameters=parameters)
+    return signature
