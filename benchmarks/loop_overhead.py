@@ -47,6 +47,7 @@ class Toy(torch.nn.Module):
         )
 
     def forward(self, batch: Batch, compute: tuple[str, ...]) -> dict[str, torch.Tensor]:
+        """Energies and forces."""
         pos = batch.pos.float().requires_grad_()
         x = self.first(pos)
         for layer in self.layers:

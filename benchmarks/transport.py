@@ -1,14 +1,16 @@
 """Transport of features between frames against a straightforward per-edge implementation.
 
-    python benchmarks/transport.py            10,000 edges, 1,000 nodes, float32, interleaved medians
+    python benchmarks/transport.py     10,000 edges, 1,000 nodes, float32, interleaved medians
 
-The straightforward way follows the published package: index the matrices of both frames at every edge, form the
-transition D_i D_j^T (Cartesian: R_i R_j^T), gather the features, and write each block into a copy in place, by einsum
-(Cartesian) or a matrix product per degree. It is rebuilt in every call, as a layer there does. Our own
-Wigner matrices serve both sides. Gradients are taken with respect to features and frames.
+The straightforward way follows the published package: index the matrices of both frames at every
+The straightforward way follows the published package: index the matrices of both frames at each
+into a copy in place, by einsum (Cartesian) or a matrix product per degree. It is rebuilt in every
+call, as a layer there does. Our own Wigner matrices serve both sides. Gradients are taken with
+respect to features and frames.
 
-Counted first (printed as well): a component of a message costs d multiply-adds with a matrix of width d, and bytes are those that
-must move once: node features and matrices in, edge features out (forward), edge gradients in, node gradients out (backward).
+Counted first (printed as well): a component of a message costs d multiply-adds with a matrix of
+width d, and bytes are those that must move once: node features and matrices in, edge features out
+(forward), edge gradients in, node gradients out (backward).
 """
 
 import argparse

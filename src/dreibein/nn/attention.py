@@ -102,12 +102,14 @@ def attend(
     frames = _batch_first(frames, q, swap=not (single or attention.batch_first))
     if key_frames is not None:
         key_frames = _batch_first(key_frames, k, swap=not (single or attention.batch_first))
-    heads = [part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (q, k, v)]
+    q, k, v = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
     kernel = _Weighted()
-    options = _mask(attention, heads[0], heads[1].shape[2], masks)
+    options = _mask(attention, q, k.shape[2], masks)
     wanted = masks.get("need_weights", True)
     out = global_frame_attention(
-        *heads,
+        q,
+        k,
+        v,
         frames,
         reps=rep,
         key_frames=key_frames,
@@ -159,8 +161,11 @@ class FrameAttention(nn.Module):
         """
         tokens = x if x.ndim == 3 else x[None]
         heads = self.inward(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = heads.unbind(0)
         out = global_frame_attention(
-            *heads.unbind(0),
+            query,
+            key,
+            value,
             frames,
             reps=self.head_reps,
             attn_mask=mask,
