@@ -1,7 +1,6 @@
 """The value that every constructor returns, and a counter of badly determined sites."""
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -39,6 +38,7 @@ class Frames:
     threshold: float = NEAR_SINGULAR
     uniform: bool = False
     is_identity: bool = False
+    _action: Action = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.matrices.ndim != 3 or self.matrices.shape[-2:] != (3, 3):
@@ -46,14 +46,15 @@ class Frames:
                 f"frames are matrices [N, 3, 3], got the shape {list(self.matrices.shape)}"
             )
         object.__setattr__(self, "matrices", at_least_float32(self.matrices))
+        object.__setattr__(self, "_action", Action(self.matrices))
 
     def __len__(self) -> int:
         return len(self.matrices)
 
-    @cached_property
+    @property
     def action(self) -> Action:
         """The frames in every representation, each computed once."""
-        return Action(self.matrices)
+        return self._action
 
     @property
     def near_singular(self) -> Tensor:

@@ -88,7 +88,7 @@ def inertia_frames(
         axes = columns.flip(-1).mT
         along = (axes[receiver] @ r[:, :, None])[..., 0]
         skew = _sum(w[:, None] * along**3, receiver, num_nodes).detach()
-        size = _sum(w[:, None] * along.abs() ** 3, receiver, num_nodes).detach()
+        size = _sum(w * r.detach().square().sum(-1) ** 1.5, receiver, num_nodes)[:, None].detach()
         skew = skew / torch.where(size > 0, size, 1.0)
     axes = axes * torch.where(skew < 0, -1.0, 1.0)[..., None]
     used = 3 if group == "O(3)" else 2

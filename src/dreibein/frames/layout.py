@@ -1,7 +1,7 @@
 """Plans: which matrix acts on which columns, and which edges meet at which node."""
 
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -22,26 +22,20 @@ class Layout:
         blocks: (mul, d, start, offset) of every block: the features start : start + mul d, the
             columns offset : offset + d d of the pack; offset -1 where the matrix is one.
         width: columns of the pack.
+        flat: `blocks` as one list of integers, the form in which an operator takes it.
+        largest: components of the widest block that a matrix acts on.
     """
 
     kinds: tuple[Any, ...]
     blocks: tuple[tuple[int, int, int, int], ...]
     width: int
-
-    @cached_property
-    def flat(self) -> list[int]:
-        """`blocks` as one list of integers, the form in which an operator takes it."""
-        return [number for block in self.blocks for number in block]
-
-    @property
-    def largest(self) -> int:
-        """Components of the widest block."""
-        return max((d for _, d, _, offset in self.blocks if offset >= 0), default=1)
+    flat: list[int] = field(repr=False)
+    largest: int = field(repr=False)
 
 
 @lru_cache(maxsize=256)
 def layout_of(rep: Reps) -> Layout:
-    """The layout of a representation; adjacent blocks that nothing acts on are joined.
+    """The layout of a representation; blocks of one kind share their matrices.
 
     >>> from dreibein.o3 import Irreps
     >>> layout_of(Irreps("8x0e+4x1o+2x1o"))
@@ -59,7 +53,9 @@ def layout_of(rep: Reps) -> Layout:
             offsets[kind] = width
             width += kind.dim**2
         blocks.append((mul, kind.dim, start, offsets[kind]))
-    return Layout(tuple(offsets), tuple(blocks), width)
+    flat = [number for block in blocks for number in block]
+    largest = max([size for _, size, _, offset in blocks if offset >= 0], default=1)
+    return Layout(tuple(offsets), tuple(blocks), width, flat, largest)
 
 
 def packed_matrices(action: Action, layout: Layout, dtype: torch.dtype) -> Tensor:

@@ -24,6 +24,9 @@ from .frames import NEAR_SINGULAR, Frames
 GROUPS = ("SO(3)", "O(3)")
 DEGENERATE = ("zero", "axis")
 _NEWTON_STEPS = 40
+_ROUNDING = 1e-6
+"""Quality of `polar` that is only rounding: the root is double at degenerate V."""
+
 _BEST_ZETA = (2 / 3**0.5) ** 3
 _BEST_DETERMINANT = 3**-1.5
 
@@ -117,6 +120,7 @@ def polar(
     with torch.no_grad():
         _, zeta = _nearest_rotation(v * sign[:, None, None])
         quality = zeta / _BEST_ZETA
+        bad = bad | (quality <= max(tolerance, _ROUNDING))
         if group == "O(3)":
             quality = torch.minimum(quality, determinant(v).abs() / _BEST_DETERMINANT)
     bad = bad | (quality <= tolerance)
@@ -149,7 +153,7 @@ def _nearest_rotation(v: Tensor) -> tuple[Tensor, Tensor]:
 def _newton(x: Tensor, first: Tensor, second: Tensor, third: Tensor) -> Tensor:
     square = x * x - first
     slope = 4 * x * square - 8 * third
-    tiny = slope.abs() < torch.finfo(x.dtype).tiny ** 0.5
+    tiny = slope <= _ROUNDING / 10
     step = (square * square - 4 * second - 8 * third * x) / torch.where(tiny, 1.0, slope)
     return x - torch.where(tiny, 0.0, step)
 

@@ -2,8 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar, overload
 
 from .reps import Reps, Segment
@@ -61,6 +60,7 @@ class BlockReps(Reps, Generic[K]):
     """A sum of blocks of one family: `Irreps` and `TensorReps` are its two forms."""
 
     blocks: tuple[Block[K], ...]
+    _segments: tuple[Segment, ...] = field(compare=False)
     family: ClassVar[str]
 
     def __init__(self, source: "str | BlockReps[K] | Iterable[Any]" = ()):
@@ -75,7 +75,12 @@ class BlockReps(Reps, Generic[K]):
             blocks = source.blocks
         else:
             blocks = tuple(self._block(item) for item in source)
+        segments, start = [], 0
+        for block in blocks:
+            segments.append(Segment(block.mul, block.kind, start, start + block.dim))
+            start += block.dim
         object.__setattr__(self, "blocks", blocks)
+        object.__setattr__(self, "_segments", tuple(segments))
 
     @classmethod
     @abstractmethod
@@ -101,14 +106,10 @@ class BlockReps(Reps, Generic[K]):
             return type(self)(self.blocks + other.blocks)
         return None
 
-    @cached_property
+    @property
     def segments(self) -> tuple[Segment, ...]:
         """Where each block of channels stands among the features."""
-        segments, start = [], 0
-        for block in self.blocks:
-            segments.append(Segment(block.mul, block.kind, start, start + block.dim))
-            start += block.dim
-        return tuple(segments)
+        return self._segments
 
     def slices(self) -> list[slice]:
         """The slice of the features that each block occupies."""

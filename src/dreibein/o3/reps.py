@@ -7,7 +7,7 @@ e3nn.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ class Reps(ABC):
         """The summands that are of one family each."""
         return (self,)
 
-    @cached_property
+    @property
     def dim(self) -> int:
         """Number of components of one feature vector."""
         return self.segments[-1].stop if self.segments else 0
@@ -90,7 +90,7 @@ class MLPReps(Reps):
 
     width: int
 
-    @cached_property
+    @property
     def segments(self) -> tuple[Segment, ...]:
         """The whole width in one segment without a kind."""
         return (Segment(1, None, 0, self.width),)
@@ -113,15 +113,9 @@ class DirectSum(Reps):
     """
 
     summands: tuple[Reps, ...]
+    _segments: tuple[Segment, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def parts(self) -> tuple[Reps, ...]:
-        """The summands, none of them a sum."""
-        return self.summands
-
-    @cached_property
-    def segments(self) -> tuple[Segment, ...]:
-        """Segments of all parts, one part after the other."""
+    def __post_init__(self) -> None:
         segments: list[Segment] = []
         offset = 0
         for part in self.summands:
@@ -130,7 +124,17 @@ class DirectSum(Reps):
                 for mul, kind, start, stop in part.segments
             ]
             offset += part.dim
-        return tuple(segments)
+        object.__setattr__(self, "_segments", tuple(segments))
+
+    @property
+    def parts(self) -> tuple[Reps, ...]:
+        """The summands, none of them a sum."""
+        return self.summands
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Segments of all parts, one part after the other."""
+        return self._segments
 
     def slices(self) -> list[slice]:
         """The slice of the features that each part occupies."""
