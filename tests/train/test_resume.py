@@ -146,6 +146,36 @@ def test_best_survives_what_happens_to_last(tmp_path, trained):
     assert (folder / "checkpoints" / "best.ckpt").read_bytes() == best
 
 
+def test_killed_between_last_and_best(tmp_path, trained, monkeypatch):
+    """The best epoch is in last.ckpt, best.ckpt is still the one before."""
+    link = "dreibein.train.epochs.link_or_copy"
+    folder = tmp_path / "run"
+    trained(folder, epochs=1, warmup_steps=1, schedule="constant")
+    older = (folder / "checkpoints" / "best.ckpt").read_bytes()
+
+    def killed(source, target):
+        raise InterruptedError
+
+    monkeypatch.setattr(link, killed)
+    with pytest.raises(InterruptedError):
+        trained(folder, epochs=2, warmup_steps=1, schedule="constant")
+    monkeypatch.undo()
+    assert (folder / "checkpoints" / "best.ckpt").read_bytes() == older
+    result, _ = trained(folder, epochs=2, warmup_steps=1, schedule="constant")
+    assert result.best_epoch == 2
+    best = read_checkpoint(folder / "checkpoints" / "best.ckpt")
+    assert best["state"]["epoch"] == 2
+
+
+def test_used_up_time_stays_used_up(tmp_path, trained):
+    first, _ = trained(tmp_path / "run", max_time=1e-9)
+    again, _ = trained(tmp_path / "run", max_time=1e-9)
+    assert (first.reason, again.reason) == ("time", "time")
+    assert again.steps == first.steps
+    more, _ = trained(tmp_path / "run", max_time=1e9)
+    assert more.reason == "epochs"
+
+
 def rewritten(path, **changes):
     state = torch.load(path, weights_only=True)
     torch.save(state | changes, path)

@@ -96,6 +96,7 @@ def link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, side)
         os.replace(side, target)
+        side.unlink(missing_ok=True)  # renaming onto another link of the same file does nothing
     except OSError:  # file systems without hard links
         with atomic_path(target) as copy:
             shutil.copyfile(source, copy)

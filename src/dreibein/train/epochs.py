@@ -137,7 +137,7 @@ class Training:
         if self.fabric.is_global_zero:
             self.metrics = MetricsFile(self.folder / "metrics.csv", self.state.epoch)
             self.loggers = make_loggers(self.config, self.folder)
-        reason = self._finished()
+        reason = self._finished() or self._out_of_time()
         while reason is None:
             reason = self._train_epoch(request, progress)
             if reason == "interrupted":
@@ -160,6 +160,12 @@ class Training:
         if config.patience is not None and state.epoch - state.best_epoch >= config.patience:
             return "patience"
         return None
+
+    def _out_of_time(self) -> Reason | None:
+        """Whether a continued run had used up its time; later on the processes vote on it."""
+        limit = self.config.max_time
+        over = limit is not None and self.state.epoch > 0 and self.state.seconds >= limit
+        return "time" if over else None
 
     def _train_epoch(self, request: StopRequest, progress: ProgressReport) -> Reason | None:
         state, config = self.state, self.config
@@ -293,7 +299,14 @@ class Training:
             raise ValueError(f"{path} is of another model: start a new run") from error
         self.state.load_state_dict(saved["state"])
         set_random_state(saved["random"])
+        if self.fabric.is_global_zero and self._just_best():
+            link_or_copy(path, self.checkpoints / "best.ckpt")  # killed before it could be
         logger.info("continuing after epoch %d, step %d", self.state.epoch, self.state.step)
+
+    def _just_best(self) -> bool:
+        """Whether the state is that of the end of the best epoch."""
+        state = self.state
+        return state.epoch == state.best_epoch > 0 and state.step_in_epoch == 0
 
     def load_best(self) -> None:
         """Put the averaged weights of the best epoch into the potential."""
