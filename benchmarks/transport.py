@@ -204,9 +204,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     bandwidth = copy_bandwidth(CLOCKS[options.clock])
-    print(
-        f"{platform.machine()}, torch {torch.__version__}, {options.threads} threads, {options.clock} time"
-    )
+    setting = f"{options.threads} threads, {options.clock} time"
+    print(f"{platform.machine()}, torch {torch.__version__}, {setting}")
     print(f"{options.nodes} nodes, {options.edges} edges, copy {bandwidth / 1e9:.1f} GB/s")
     for title, text in CASES.items():
         run(title, text, options, bandwidth)
