@@ -1,0 +1,133 @@
+"""Functions of a distance as quintic B-splines on even knots.
+
+    f(r) = sum_{t=0..5} w_t(u) c[k + t],   k = floor(r / h),  u = r / h - k
+
+with the six quintic B-splines w_t of one interval. f is four times continuously differentiable, so
+forces and their derivatives are smooth; it is linear in the control points c, and its derivatives
+are the same sum with the derivatives of w_t. Interpolating a function with six bounded derivatives
+errs by O(h^6), its slope by O(h^5).
+"""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+TAPS = 6
+"""Control points that a distance sees."""
+
+EXTRA = 2
+"""Nodes beyond each end of 0 ... cutoff, so that every interval has its six control points."""
+
+# Coefficients of u^0 ... u^5 of 120 w_t, one row per t.
+_BASIS = (
+    (1.0, -5.0, 10.0, -10.0, 5.0, -1.0),
+    (26.0, -50.0, 20.0, 20.0, -20.0, 5.0),
+    (66.0, 0.0, -60.0, 0.0, 30.0, -10.0),
+    (26.0, 50.0, 20.0, -20.0, -20.0, 10.0),
+    (1.0, 5.0, 10.0, 10.0, 5.0, -5.0),
+    (0.0, 0.0, 0.0, 0.0, 0.0, 1.0),
+)
+
+
+class RadialGrid:
+    """Even knots over 0 ... cutoff, and quintic B-splines on them.
+
+    Args:
+        cutoff: In Å.
+        knots: Intervals between 0 and the cutoff, at least 4.
+
+    Raises:
+        ValueError: Fewer than 4 knots, or a cutoff that is not positive.
+    """
+
+    def __init__(self, cutoff: float, knots: int) -> None:
+        if knots < 4:
+            raise ValueError(f"a radial table needs at least 4 knots, got {knots}")
+        if not cutoff > 0.0:
+            raise ValueError(f"the cutoff of a radial table is {cutoff} Å, expected more than 0")
+        self.cutoff, self.knots = float(cutoff), int(knots)
+
+    @property
+    def spacing(self) -> float:
+        """Distance h between knots in Å."""
+        return self.cutoff / self.knots
+
+    @property
+    def rows(self) -> int:
+        """Number of nodes, and of control points."""
+        return self.knots + 1 + 2 * EXTRA
+
+    @property
+    def nodes(self) -> Tensor:
+        """Distances [knots + 5] in Å, float64, at which a function is sampled; two are negative."""
+        return torch.arange(-EXTRA, self.knots + 1 + EXTRA, dtype=torch.float64) * self.spacing
+
+    def coefficients(self, values: Tensor) -> Tensor:
+        """Control points [knots + 5, ...] of the spline through values [knots + 5, ...].
+
+        Linear in the values; at the ends the spline is "not a knot" (its fifth derivative does not
+        jump at the two outermost inner nodes).
+        """
+        matrix = _collocation_inverse(self.knots).to(values)
+        return torch.einsum("kn,n...->k...", matrix, values)
+
+    def taps(self, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """First control point k [E] (int64) and weights w [E, 6] of distances [E].
+
+        The weights are polynomials in the distance: differentiable to any order. Distances beyond
+        the cutoff continue the last interval (an envelope, kept outside, is zero there).
+        """
+        scaled = lengths / self.spacing
+        base = scaled.detach().floor().clamp(0, self.knots - 1)
+        u = scaled - base
+        powers = [torch.ones_like(u), u]
+        for _ in range(TAPS - 2):
+            powers.append(powers[-1] * u)
+        basis = lengths.new_tensor(_BASIS) / 120.0
+        return base.long(), torch.stack(powers, dim=-1) @ basis.T
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RadialGrid):
+            return NotImplemented
+        return (self.cutoff, self.knots) == (other.cutoff, other.knots)
+
+    def __hash__(self) -> int:
+        return hash((self.cutoff, self.knots))
+
+    def __repr__(self) -> str:
+        return f"RadialGrid(cutoff={self.cutoff}, knots={self.knots})"
+
+
+def interpolate(coefficients: Tensor, base: Tensor, weights: Tensor) -> Tensor:
+    """sum_t w[e, t] c[base_e + t]: values [E, ...] from control points [rows, ...].
+
+    >>> grid = RadialGrid(5.0, 10)
+    >>> control = grid.coefficients(grid.nodes.pow(5))
+    >>> interpolate(control, *grid.taps(torch.tensor([2.0, 3.0], dtype=torch.float64)))
+    tensor([ 32.0000, 243.0000], dtype=torch.float64)
+    """
+    rows = base.unsqueeze(1) + torch.arange(TAPS, device=base.device)
+    return torch.einsum("et,et...->e...", weights, coefficients[rows])
+
+
+@lru_cache(maxsize=32)
+def _collocation_inverse(knots: int) -> Tensor:
+    """Control points [knots + 5] from values at the nodes [knots + 5], float64.
+
+    Unknown are the control points -4 ... knots + 4; the equations are the values at the nodes
+    (1, 26, 66, 26, 1) / 120 and four vanishing sixth differences. The two outermost unknowns at
+    each end are not needed afterwards.
+    """
+    nodes = knots + 1 + 2 * EXTRA
+    unknowns = nodes + 4
+    system = torch.zeros(unknowns, unknowns, dtype=torch.float64)
+    value = torch.tensor([1.0, 26.0, 66.0, 26.0, 1.0], dtype=torch.float64) / 120.0
+    for k in range(nodes):
+        system[k, k : k + 5] = value
+    difference = torch.tensor([1.0, -6.0, 15.0, -20.0, 15.0, -6.0, 1.0], dtype=torch.float64)
+    for row, first in enumerate((0, 1, unknowns - 8, unknowns - 7), start=nodes):
+        system[row, first : first + 7] = difference
+    right = torch.zeros(unknowns, nodes, dtype=torch.float64)
+    right[:nodes] = torch.eye(nodes, dtype=torch.float64)
+    return torch.linalg.solve(system, right)[2:-2].contiguous()
