@@ -9,7 +9,13 @@ from functools import lru_cache
 
 import torch
 
-from dreibein.models import LoCaFormerConfig, ModelConfig, TensorNetConfig, build_potential
+from dreibein.models import (
+    LoCaFormerConfig,
+    LocalizedConfig,
+    ModelConfig,
+    TensorNetConfig,
+    build_potential,
+)
 from dreibein.nn import Potential
 
 ELEMENTS = (1, 6, 8)
@@ -49,6 +55,12 @@ def locaformer(**options) -> Callable[[], Potential]:
     return seeded(LoCaFormerConfig(**sizes, **options))
 
 
+def localized(convolution: str, **options) -> Callable[[], Potential]:
+    """A tiny network of PyG convolutions between soft frames."""
+    sizes = {"channels": 8, "num_radial": 6, "cutoff": CUTOFF, "reps": "4x0n+2x1n+1x2e"}
+    return seeded(LocalizedConfig(convolution=convolution, **sizes, **options))
+
+
 def seeded(config: ModelConfig, gain: float = 1.0) -> Callable[[], Potential]:
     """Builds a potential of these hyperparameters, always with the same weights."""
 
@@ -82,4 +94,6 @@ CASES = (
     Case("SO(3)-2-layers", tensornet(layers=2, symmetry="SO(3)", gain=2.0), chiral=True),
     Case("cosine", tensornet(layers=1, envelope="cosine"), smooth_order=1),
     Case("LoCaFormer", locaformer(reps="4x0n+2x1n+1x2e", layers=1)),
+    Case("GATv2Conv", localized("GATv2Conv", layers=1, options={"heads": 3})),
+    Case("GINEConv", localized("GINEConv", layers=1)),
 )

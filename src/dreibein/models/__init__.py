@@ -2,12 +2,15 @@
 
 from dreibein.models.catalog import ModelConfig, build_potential, parse_config
 from dreibein.models.locaformer import LoCaFormer, LoCaFormerConfig
+from dreibein.models.localized import LocalizedConfig, LocalizedNetwork
 from dreibein.models.storage import load_model, model_file, read_header, save_model
 from dreibein.models.tensornet import TensorNet, TensorNetConfig
 
 __all__ = [
     "LoCaFormer",
     "LoCaFormerConfig",
+    "LocalizedConfig",
+    "LocalizedNetwork",
     "ModelConfig",
     "TensorNet",
     "TensorNetConfig",

@@ -8,6 +8,7 @@ from pydantic import Discriminator, Tag, TypeAdapter
 from torch import nn
 
 from dreibein.models.locaformer import LoCaFormer, LoCaFormerConfig
+from dreibein.models.localized import LocalizedConfig, LocalizedNetwork
 from dreibein.models.tensornet import TensorNet, TensorNetConfig
 from dreibein.nn.potential import Potential
 
@@ -22,10 +23,16 @@ def _architecture(values: Any) -> str:
 
 
 ModelConfig = Annotated[
-    Annotated[TensorNetConfig, Tag("tensornet")] | Annotated[LoCaFormerConfig, Tag("locaformer")],
+    Annotated[TensorNetConfig, Tag("tensornet")]
+    | Annotated[LoCaFormerConfig, Tag("locaformer")]
+    | Annotated[LocalizedConfig, Tag("localized")],
     Discriminator(_architecture),
 ]
-NETWORKS: dict[str, type[nn.Module]] = {"tensornet": TensorNet, "locaformer": LoCaFormer}
+NETWORKS: dict[str, type[nn.Module]] = {
+    "tensornet": TensorNet,
+    "locaformer": LoCaFormer,
+    "localized": LocalizedNetwork,
+}
 
 
 def parse_config(values: Mapping[str, Any]) -> ModelConfig:

@@ -15,7 +15,7 @@ from dreibein.nn.frame_message_passing import FrameMessagePassing, carried
 from dreibein.nn.frame_predictor import FramePredictor
 from dreibein.nn.learned_transition import LearnedTransition
 from dreibein.nn.linear import EdgeLinear, HeadedLinear, SpeciesLinear
-from dreibein.nn.localization import Localized, localize
+from dreibein.nn.localization import Localized, SmoothConvolution, localize, smooth_convolution
 from dreibein.nn.potential import Potential
 from dreibein.nn.radial import Bessel, Envelope, ExpNormal, Gaussian, radial_basis
 
@@ -39,6 +39,7 @@ __all__ = [
     "LearnedTransition",
     "Localized",
     "Potential",
+    "SmoothConvolution",
     "SpeciesLinear",
     "SphereEmbedding",
     "UnitEmbedding",
@@ -48,4 +49,5 @@ __all__ = [
     "hessian",
     "localize",
     "radial_basis",
+    "smooth_convolution",
 ]

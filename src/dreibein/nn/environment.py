@@ -1,0 +1,150 @@
+"""What models on local frames have in common: invariants of atoms, their frames, their edges."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from dreibein.frames import Frames, Transport, gram_schmidt, polar, soft_frames
+from dreibein.nn.embeddings import HarmonicEmbedding, SphereEmbedding, UnitEmbedding
+from dreibein.nn.frame_predictor import FramePredictor
+from dreibein.nn.radial import (
+    Envelope,
+    EnvelopeName,
+    RadialName,
+    lengths_and_units,
+    radial_basis,
+)
+from dreibein.o3 import Irreps
+from dreibein.systems.graphs import Graph
+
+NUM_ELEMENTS = 118
+FRAME_SCALARS = 16
+"""Invariants of an atom that its frame depends on."""
+VECTOR = Irreps("1x1o")
+
+
+class EnvironmentConfig(BaseModel):
+    """Hyperparameters of frames and edges."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channels: int = Field(64, ge=2, description="width of messages and of hidden layers")
+    cutoff: float = Field(5.0, gt=0, description="range of edges in Å")
+    radial: RadialName = Field("expnorm", description="radial basis")
+    num_radial: int = Field(32, ge=2, description="radial functions")
+    angular: Literal["harmonics", "sphere", "vector"] = Field(
+        "harmonics", description="functions of the direction in the receiver's frame"
+    )
+    lmax: int = Field(2, ge=0, le=8, description="highest degree of 'harmonics'")
+    envelope: EnvelopeName = Field("smooth", description="decay to the cutoff")
+    frames: Literal["soft", "gram_schmidt", "polar"] = Field(
+        "soft", description="'soft': smooth everywhere; the others jump where no frame exists"
+    )
+    frame_eps: float = Field(0.01, gt=0, description="squared length below which soft axes fade")
+    symmetry: Literal["O(3)", "SO(3)"] = Field(
+        "O(3)", description="O(3): mirror images alike; SO(3): chiral"
+    )
+
+
+class EdgeFeatures:
+    """What all layers share of an edge: radial [E, R] and angular [E, A] features, phi [E]."""
+
+    def __init__(self, radial: Tensor, angular: Tensor, envelope: Tensor) -> None:
+        self.radial, self.angular, self.envelope = radial, angular, envelope
+
+
+class EdgeFilter(nn.Module):
+    """e = (W_r radial + b) * (W_a angular + b), any function of the edge vector.
+
+    Args:
+        num_radial: R.
+        num_angular: A.
+        channels: width of e.
+    """
+
+    def __init__(self, num_radial: int, num_angular: int, channels: int) -> None:
+        super().__init__()
+        self.from_radial = nn.Linear(num_radial, channels)
+        self.from_angular = nn.Linear(num_angular, channels)
+
+    def forward(self, edges: EdgeFeatures) -> Tensor:
+        """Features [E, channels]."""
+        return self.from_radial(edges.radial) * self.from_angular(edges.angular)
+
+
+class LocalEnvironment(nn.Module):
+    """Atoms' invariants s_i, their frames, and their edges as they see them in these.
+
+    s_i is a row of a table of elements plus the total charge times a vector; frames come from a
+    `FramePredictor` of s_i, s_j and the distance.
+
+    Args:
+        config: Hyperparameters.
+        elements: Atomic numbers that occur; each gets a row of the table.
+
+    Raises:
+        ValueError: No elements, one twice, or one outside 0 ... 118.
+    """
+
+    row_of: Tensor
+
+    def __init__(self, config: EnvironmentConfig, elements: tuple[int, ...]) -> None:
+        super().__init__()
+        if not elements or not all(0 <= z <= NUM_ELEMENTS for z in elements):
+            raise ValueError(f"elements must be atomic numbers in 0 ... 118, got {elements}")
+        if len(set(elements)) < len(elements):
+            raise ValueError(f"an element is named twice in {elements}")
+        self.element = nn.Embedding(len(elements), config.channels)
+        self.charge = nn.Parameter(0.1 * torch.randn(config.channels))
+        self.radial = radial_basis(config.radial, config.cutoff, config.num_radial, config.envelope)
+        self.angular, self.num_angular = _angular(config)
+        self.envelope = Envelope(config.cutoff, config.envelope)
+        self.frame_scalars = nn.Linear(config.channels, FRAME_SCALARS)
+        self.predictor = _predictor(config)
+        row_of = torch.zeros(NUM_ELEMENTS + 1, dtype=torch.int64)
+        row_of[list(elements)] = torch.arange(len(elements))
+        self.register_buffer("row_of", row_of, persistent=False)
+
+    def forward(self, graph: Graph) -> tuple[Tensor, Transport, EdgeFeatures]:
+        """Invariants of atoms [N, channels], frames on the graph, features of edges."""
+        scalars = self.element(self.row_of[graph.z])
+        scalars = scalars + graph.charge.index_select(0, graph.batch)[:, None] * self.charge
+        lengths, units = lengths_and_units(graph.vectors)
+        envelope, radial = self.envelope(lengths), self.radial(lengths)
+        frames = self.predictor(
+            self.frame_scalars(scalars), radial, graph.vectors, graph.edge_index
+        )
+        transport = Transport(frames, graph.edge_index)
+        angular = self.angular(transport.edges_to_local(VECTOR, units))
+        return scalars, transport, EdgeFeatures(radial, angular, envelope)
+
+
+def _angular(config: EnvironmentConfig) -> tuple[nn.Module, int]:
+    """The functions of the direction, and their number."""
+    if config.angular == "harmonics":
+        harmonics = HarmonicEmbedding(config.lmax)
+        return harmonics, harmonics.dim
+    if config.angular == "sphere":
+        sphere = SphereEmbedding()
+        return sphere, sphere.dim
+    return UnitEmbedding(), UnitEmbedding.dim
+
+
+def _predictor(config: EnvironmentConfig) -> FramePredictor:
+    """Three learned vectors for O(3), two for SO(3)."""
+    constructions: dict[str, Callable[..., Frames]] = {
+        "soft": partial(soft_frames, eps=config.frame_eps),
+        "gram_schmidt": gram_schmidt,
+        "polar": polar,
+    }
+    weights = nn.Sequential(
+        nn.Linear(2 * FRAME_SCALARS + config.num_radial, config.channels),
+        nn.SiLU(),
+        nn.Linear(config.channels, 3 if config.symmetry == "O(3)" else 2),
+    )
+    construct = partial(constructions[config.frames], group=config.symmetry)
+    return FramePredictor(weights, config.cutoff, construct=construct, envelope=config.envelope)
