@@ -92,6 +92,7 @@ CASES = (
     Case("bessel", tensornet(layers=1, radial="bessel")),
     Case("SO(3)-1-layer", tensornet(layers=1, symmetry="SO(3)", gain=2.0), chiral=True),
     Case("SO(3)-2-layers", tensornet(layers=2, symmetry="SO(3)", gain=2.0), chiral=True),
+    Case("knots", tensornet(layers=2, knots=24)),
     Case("cosine", tensornet(layers=1, envelope="cosine"), smooth_order=1),
     Case("LoCaFormer", locaformer(reps="4x0n+2x1n+1x2e", layers=1)),
     Case("GATv2Conv", localized("GATv2Conv", layers=1, options={"heads": 3})),

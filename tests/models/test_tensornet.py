@@ -197,7 +197,7 @@ def test_repeated_elements_are_refused():
 @pytest.mark.parametrize(
     "wrong",
     [{"channels": 1}, {"layers": -1}, {"cutoff": 0.0}, {"radial": "besel"}, {"chanels": 8},
-     {"symmetry": "O3"}, {"num_radial": 1}, {"cutoff": float("nan")}],
+     {"symmetry": "O3"}, {"num_radial": 1}, {"knots": 5}, {"cutoff": float("nan")}],
 )  # fmt: skip
 def test_wrong_hyperparameters_are_refused(wrong):
     with pytest.raises(ValidationError):

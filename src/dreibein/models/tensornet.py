@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from dreibein.nn.radial import (
@@ -22,11 +22,13 @@ from dreibein.nn.radial import (
     lengths_and_units,
     radial_basis,
 )
+from dreibein.ops import RadialGrid, interpolate
 from dreibein.systems.graphs import Graph
 
 BLOCKS = (1, 3, 5)  # sizes of I, A, S
 NUM_ELEMENTS = 118
 CHARGE_SCALE = 0.1  # lambda of arXiv 2403.15073
+MIN_KNOTS = 8
 
 
 class TensorNetConfig(BaseModel):
@@ -46,6 +48,19 @@ class TensorNetConfig(BaseModel):
     symmetry: Literal["O(3)", "SO(3)"] = Field(
         "O(3)", description="O(3): YM + MY, mirror images alike; SO(3): 2YM, chiral"
     )
+    knots: int = Field(
+        0,
+        ge=0,
+        description="0: filter networks are evaluated at every edge, as published; K > 0: at "
+        "K + 5 distances once a step, and edges interpolate with quintic splines (much faster)",
+    )
+
+    @field_validator("knots")
+    @classmethod
+    def _enough(cls, knots: int) -> int:
+        if 0 < knots < MIN_KNOTS:
+            raise ValueError(f"knots is {knots}: use 0, or at least {MIN_KNOTS} (128 is usual)")
+        return knots
 
 
 def matrix_basis() -> Tensor:
@@ -185,8 +200,7 @@ class Embedding(nn.Module):
         senders = nn.functional.linear(self.element.weight, self.pair.weight[:, channels:])
         z_receiver, z_sender = receivers.index_select(0, rows), senders.index_select(0, rows)
         pair = z_receiver.index_select(0, graph.receiver) + z_sender.index_select(0, graph.sender)
-        weights = self.distance(radial.features) * radial.envelope.unsqueeze(-1)
-        weights = weights.unflatten(-1, (3, channels))
+        weights = radial.filters(self.distance)
         edge_weights = weights[:-1] * pair.unsqueeze(1)  # [E, 3, F]
         messages = radial.tensors.unsqueeze(-1) * self.packing.spread(edge_weights)
         x = messages.new_zeros(graph.num_atoms, 9, channels)
@@ -236,8 +250,7 @@ class Interaction(nn.Module):
             graph: The structures.
             radial: Radial features of the edges and of a self-loop.
         """
-        filters = self.filter(radial.features) * radial.envelope.unsqueeze(-1)
-        filters = self.packing.spread(filters.unflatten(-1, (3, x.shape[-1])))  # [E + 1, 9, F]
+        filters = self.packing.spread(radial.filters(self.filter))  # [E + 1, 9, F]
         x = x / (squared_norm(x) + 1.0).unsqueeze(1)
         y = self.mix_in(x)
         messages = filters[:-1] * y.index_select(0, graph.sender)
@@ -265,19 +278,41 @@ def matrix_product(a: Tensor, b: Tensor) -> Tensor:
 class RadialFeatures:
     """What depends on an edge's vector alone, computed once and shared by all layers.
 
+    With a grid, networks of the radial features are evaluated at its nodes alone, and the edges
+    interpolate: f(r) = phi(r) sum_t w_t(r) c[k(r) + t], c linear in the values at the nodes. The
+    envelope phi stays outside the table, so what happens at the cutoff is exact.
+
     Attributes:
-        features: Radial basis [E + 1, R]; the last row is a self-loop (r = 0).
+        features: Radial basis [E + 1, R], the last row a self-loop (r = 0); [K + 5, R] at the
+            nodes of a grid.
         envelope: phi(r) [E + 1].
         tensors: Components of 1, [r]x, r r^T - 1/3 of each edge [E, 9].
     """
 
-    def __init__(self, graph: Graph, basis: nn.Module, envelope: Envelope) -> None:
+    def __init__(
+        self, graph: Graph, basis: nn.Module, envelope: Envelope, grid: RadialGrid | None = None
+    ) -> None:
         # the published direction is from sender to receiver, opposite to the edge vector
         lengths, units = lengths_and_units(-graph.vectors)
         lengths = torch.cat((lengths, lengths.new_zeros(1)))
-        self.features: Tensor = basis(lengths)
+        self.grid = grid
+        if grid is None:
+            self.features: Tensor = basis(lengths)
+        else:
+            self.features = basis(grid.nodes.to(lengths))
+            self.base, self.taps = grid.taps(lengths)
         self.envelope: Tensor = envelope(lengths)
         self.tensors: Tensor = edge_tensors(units)
+
+    def filters(self, network: nn.Module) -> Tensor:
+        """phi(r) network(features) of each edge and of the self-loop [E + 1, 3, F]."""
+        values = network(self.features)
+        if self.grid is None:
+            values = values * self.envelope.unsqueeze(-1)
+        else:
+            taps = self.taps * self.envelope.unsqueeze(-1)
+            values = interpolate(self.grid.coefficients(values), self.base, taps)
+        return values.unflatten(-1, (3, values.shape[-1] // 3))
 
 
 class TensorNet(nn.Module):
@@ -308,6 +343,7 @@ class TensorNet(nn.Module):
         channels = config.channels
         self.radial = radial_basis(config.radial, config.cutoff, config.num_radial, config.envelope)
         self.envelope = Envelope(config.cutoff, config.envelope)
+        self.grid = RadialGrid(config.cutoff, config.knots) if config.knots else None
         self.embedding = Embedding(config, len(elements))
         self.interactions = nn.ModuleList(Interaction(config) for _ in range(config.layers))
         self.out_norm = nn.LayerNorm(3 * channels)
@@ -331,7 +367,7 @@ class TensorNet(nn.Module):
 
     def tensor_features(self, graph: Graph) -> Tensor:
         """Packed tensors after the last layer [N, 9, F]."""
-        radial = RadialFeatures(graph, self.radial, self.envelope)
+        radial = RadialFeatures(graph, self.radial, self.envelope, self.grid)
         x = self.embedding(self.row_of[graph.z], graph, radial)
         charge = graph.charge.index_select(0, graph.batch).view(-1, 1, 1)
         charge_factor = 1.0 + CHARGE_SCALE * charge
