@@ -84,6 +84,15 @@ def test_an_edge_of_no_weight_is_no_edge():
         assert relative(layer(x, transport, *args), layer(x, fewer, *less)) < 1e-13
 
 
+def test_one_frame_may_serve_all_nodes():
+    """A layer is as large as its features, not as its frames (`identity()` is one frame)."""
+    _, transport = sample()
+    layer, x = edge_conv("4x0n+1x1n"), randn(NUM_NODES, 7)
+    plain = Transport(identity(dtype=torch.float64), transport.edge_index)
+    eye = Frames(torch.eye(3).double().expand(NUM_NODES, 3, 3))
+    assert relative(layer(x, plain), layer(x, Transport(eye, transport.edge_index))) < 1e-13
+
+
 def test_edge_features_reach_the_network():
     torch.manual_seed(0)
     layer = EdgeConv("2x0n", "1x1n", nn.Linear(2 * 2 + 3, 3)).double()

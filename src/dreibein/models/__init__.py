@@ -3,6 +3,7 @@
 from dreibein.models.catalog import ModelConfig, build_potential, parse_config
 from dreibein.models.locaformer import LoCaFormer, LoCaFormerConfig
 from dreibein.models.localized import LocalizedConfig, LocalizedNetwork
+from dreibein.models.pointnet import PointLevel, PointNet
 from dreibein.models.storage import load_model, model_file, read_header, save_model
 from dreibein.models.tensornet import TensorNet, TensorNetConfig
 
@@ -12,6 +13,8 @@ __all__ = [
     "LocalizedConfig",
     "LocalizedNetwork",
     "ModelConfig",
+    "PointLevel",
+    "PointNet",
     "TensorNet",
     "TensorNetConfig",
     "build_potential",

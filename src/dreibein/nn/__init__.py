@@ -16,6 +16,13 @@ from dreibein.nn.frame_predictor import FramePredictor
 from dreibein.nn.learned_transition import LearnedTransition
 from dreibein.nn.linear import EdgeLinear, HeadedLinear, SpeciesLinear
 from dreibein.nn.localization import Localized, SmoothConvolution, localize, smooth_convolution
+from dreibein.nn.point_clouds import (
+    DynamicEdgeConv,
+    FeaturePropagation,
+    PointCloud,
+    SetAbstraction,
+)
+from dreibein.nn.point_frames import PointFrames, centered
 from dreibein.nn.potential import Potential
 from dreibein.nn.radial import Bessel, Envelope, ExpNormal, Gaussian, radial_basis
 
@@ -23,11 +30,13 @@ __all__ = [
     "AxialBessel",
     "AxialGaussian",
     "Bessel",
+    "DynamicEdgeConv",
     "EdgeConv",
     "EdgeEmbedding",
     "EdgeLinear",
     "Envelope",
     "ExpNormal",
+    "FeaturePropagation",
     "FrameAttention",
     "FrameMessagePassing",
     "FramePredictor",
@@ -38,13 +47,17 @@ __all__ = [
     "HeadedLinear",
     "LearnedTransition",
     "Localized",
+    "PointCloud",
+    "PointFrames",
     "Potential",
+    "SetAbstraction",
     "SmoothConvolution",
     "SpeciesLinear",
     "SphereEmbedding",
     "UnitEmbedding",
     "attend",
     "carried",
+    "centered",
     "global_frame_attention",
     "hessian",
     "localize",

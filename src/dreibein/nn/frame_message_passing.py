@@ -117,6 +117,8 @@ class FrameMessagePassing(MessagePassing):
         for name, reps in self.carried.items():
             value = _argument(name, kwargs, type(self).__name__)
             senders, receivers = value if isinstance(value, tuple) else (value, value)
+            if size is None and receivers is not None:
+                size = (len(senders), len(receivers))  # not of the frames: one may serve all
             _check_width(reps, senders, f"argument '{name}' of {type(self).__name__}")
             learned = self.learned[name] if reps.needs_learned else None
             arriving[f"{name}_j"] = transport.between(reps, senders, learned=learned)
