@@ -10,7 +10,9 @@ errs by O(h^6), its slope by O(h^5).
 
 from functools import lru_cache
 
+import numpy as np
 import torch
+from scipy.linalg import solve_banded
 from torch import Tensor
 
 TAPS = 6
@@ -19,8 +21,7 @@ TAPS = 6
 EXTRA = 2
 """Nodes beyond each end of 0 ... cutoff, so that every interval has its six control points."""
 
-# Coefficients of u^0 ... u^5 of 120 w_t, one row per t.
-_BASIS = (
+BASIS = (
     (1.0, -5.0, 10.0, -10.0, 5.0, -1.0),
     (26.0, -50.0, 20.0, 20.0, -20.0, 5.0),
     (66.0, 0.0, -60.0, 0.0, 30.0, -10.0),
@@ -28,6 +29,7 @@ _BASIS = (
     (1.0, 5.0, 10.0, 10.0, 5.0, -5.0),
     (0.0, 0.0, 0.0, 0.0, 0.0, 1.0),
 )
+"""Coefficients of u^0 ... u^5 of 120 w_t, one row per t."""
 
 
 class RadialGrid:
@@ -84,7 +86,7 @@ class RadialGrid:
         powers = [torch.ones_like(u), u]
         for _ in range(TAPS - 2):
             powers.append(powers[-1] * u)
-        basis = lengths.new_tensor(_BASIS) / 120.0
+        basis = lengths.new_tensor(BASIS) / 120.0
         return base.long(), torch.stack(powers, dim=-1) @ basis.T
 
     def __eq__(self, other: object) -> bool:
@@ -121,13 +123,19 @@ def _collocation_inverse(knots: int) -> Tensor:
     """
     nodes = knots + 1 + 2 * EXTRA
     unknowns = nodes + 4
-    system = torch.zeros(unknowns, unknowns, dtype=torch.float64)
-    value = torch.tensor([1.0, 26.0, 66.0, 26.0, 1.0], dtype=torch.float64) / 120.0
+    width = 6  # of the band on either side
+    band = np.zeros((2 * width + 1, unknowns))
+
+    def put(row: int, first: int, values: tuple[float, ...]) -> None:
+        for column, value in enumerate(values, start=first):
+            band[width + row - column, column] = value
+
     for k in range(nodes):
-        system[k, k : k + 5] = value
-    difference = torch.tensor([1.0, -6.0, 15.0, -20.0, 15.0, -6.0, 1.0], dtype=torch.float64)
-    for row, first in enumerate((0, 1, unknowns - 8, unknowns - 7), start=nodes):
-        system[row, first : first + 7] = difference
-    right = torch.zeros(unknowns, nodes, dtype=torch.float64)
-    right[:nodes] = torch.eye(nodes, dtype=torch.float64)
-    return torch.linalg.solve(system, right)[2:-2].contiguous()
+        put(k + 2, k, tuple(v / 120.0 for v in (1.0, 26.0, 66.0, 26.0, 1.0)))
+    difference = (1.0, -6.0, 15.0, -20.0, 15.0, -6.0, 1.0)
+    ends = ((0, 0), (1, 1), (unknowns - 2, unknowns - 8), (unknowns - 1, unknowns - 7))
+    for row, first in ends:
+        put(row, first, difference)
+    right = np.zeros((unknowns, nodes))
+    right[2:-2] = np.eye(nodes)
+    return torch.from_numpy(solve_banded((width, width), band, right)[2:-2].copy())
