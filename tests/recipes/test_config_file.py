@@ -143,6 +143,12 @@ def test_another_architecture_drops_the_presets_hyperparameters():
     assert same.model.channels == 64
 
 
+def test_overrides_beside_an_architecture_count_in_any_order():
+    overrides = ["data.sources=a.xyz", "model.channels=24", "model.architecture=locaformer"]
+    assert load_config(overrides=overrides).model.channels == 24
+    assert load_config(overrides=overrides[::-1]).model.channels == 24
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_stand_and_survive_a_round_trip(name):
     config = preset(name, DataConfig(sources=["a.xyz"]))

@@ -29,7 +29,8 @@ def train(
         typer.Option(
             "--preset",
             "-p",
-            help="Start from small, medium, paper-rmd17, paper-qm9, paper-spice or paper-ani1x.",
+            help="Start from small, medium, locaformer, localized, paper-rmd17, paper-qm9, "
+            "paper-spice or paper-ani1x.",
         ),
     ] = None,
     data: Annotated[

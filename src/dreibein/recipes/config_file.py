@@ -112,10 +112,13 @@ def _note_places(node: yaml.Node, at: Path_, path: Path, places: dict[Path_, str
 def apply_overrides(settings: Settings, overrides: Sequence[str]) -> None:
     """Apply `section.key=value` in order; they win over the file.
 
+    What says of which kind a section is comes first, since it drops what another kind had there:
+    `model.channels=8 model.architecture=locaformer` keeps the 8.
+
     Raises:
         ValueError: No `=`, or a value that is not YAML.
     """
-    for text in overrides:
+    for text in sorted(overrides, key=lambda t: t.partition("=")[0].split(".")[-1] not in TAGS):
         key, equals, value = text.partition("=")
         path = tuple(part.strip() for part in key.split("."))
         place = f"--set {text}"

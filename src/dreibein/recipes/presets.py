@@ -1,8 +1,8 @@
 """Whole configurations by name, as functions of the data.
 
-`small` and `medium` are this package's own choices. The `paper-…` presets follow the settings of
-TensorNet's first release (June 2023, by the paper's first author) as closely as this package's
-options allow; docs/training.md says where they differ.
+`small`, `medium`, `locaformer` and `localized` are this package's own choices. The `paper-…`
+presets follow the settings of TensorNet's first release (June 2023, by the paper's first author) as
+closely as this package's options allow; docs/training.md says where they differ.
 """
 
 import difflib
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dreibein.data import DataConfig
-from dreibein.models import ModelConfig, TensorNetConfig
+from dreibein.models import LoCaFormerConfig, LocalizedConfig, ModelConfig, TensorNetConfig
 from dreibein.recipes.config import RunConfig
 from dreibein.recipes.config_file import Settings
 from dreibein.train import EnergyTerm, Losses, LossTerm, Plateau, TrainingConfig
@@ -43,6 +43,43 @@ def medium(data: DataConfig) -> RunConfig:
         data=data,
         model=TensorNetConfig(channels=128, layers=2, cutoff=5.0, num_radial=32),
         training=TrainingConfig(epochs=500, ema_decay=0.999),
+    )
+
+
+def locaformer(data: DataConfig) -> RunConfig:
+    """LoCaFormer of the size of `small`: attention between soft local frames."""
+    return RunConfig(
+        name="locaformer",
+        data=data,
+        model=LoCaFormerConfig(
+            architecture="locaformer",
+            reps="32x0n+8x1n+4x2n",
+            channels=32,
+            heads=4,
+            layers=2,
+            cutoff=4.5,
+            num_radial=16,
+        ),
+        training=TrainingConfig(epochs=100),
+    )
+
+
+def localized(data: DataConfig) -> RunConfig:
+    """A network of PyG's TransformerConv between soft local frames, of the size of `small`."""
+    return RunConfig(
+        name="localized",
+        data=data,
+        model=LocalizedConfig(
+            architecture="localized",
+            convolution="TransformerConv",
+            options={"heads": 4},
+            reps="32x0n+8x1n+4x2n",
+            channels=32,
+            layers=2,
+            cutoff=4.5,
+            num_radial=16,
+        ),
+        training=TrainingConfig(epochs=100),
     )
 
 
@@ -126,6 +163,8 @@ def paper_ani1x(data: DataConfig) -> RunConfig:
 PRESETS: dict[str, Callable[[DataConfig], RunConfig]] = {
     "small": small,
     "medium": medium,
+    "locaformer": locaformer,
+    "localized": localized,
     "paper-rmd17": paper_rmd17,
     "paper-qm9": paper_qm9,
     "paper-spice": paper_spice,

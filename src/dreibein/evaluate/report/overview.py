@@ -102,7 +102,11 @@ def _model_card(record: RunRecord) -> Card:
     if "layers" in config:
         words.append(f"{config['layers']} layer{'' if config['layers'] == 1 else 's'}")
     words.append(f"cutoff {facts['cutoff']:g} Å")
-    names = {"tensornet": "TensorNet", "locaformer": "LoCaFormer"}
+    names = {
+        "tensornet": "TensorNet",
+        "locaformer": "LoCaFormer",
+        "localized": config.get("convolution"),
+    }
     name = names.get(facts["architecture"], facts["architecture"])
     return Card("Model", str(name or "model"), "", ", ".join(words))
 

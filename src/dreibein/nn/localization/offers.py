@@ -88,6 +88,7 @@ NOT_SMOOTH = {
     "RGATConv": "it needs types of edges, which atoms do not have",
     "RGCNConv": "it needs types of edges, which atoms do not have",
 }
+KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
 FIXED = {
     "aggr": "messages must be added up: means and maxima jump when a neighbor leaves",
     "add_self_loops": "the atom itself is among its neighbors as it is",
@@ -171,4 +172,4 @@ def check_options(name: str, options: Options) -> None:
         if kind is float and type(value) is int:
             continue
         if type(value) is not kind:
-            raise ValueError(f"the option '{key}' of {name} is a {kind.__name__}, got {value!r}")
+            raise ValueError(f"the option '{key}' of {name} must be {KINDS[kind]}, got {value!r}")

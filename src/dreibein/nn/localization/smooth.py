@@ -28,6 +28,7 @@ from dreibein.o3 import Reps
 
 from .views import shallow_copy
 
+OWN_PHI = 1.0  # of an atom among its own neighbors
 RELUS = (torch.relu, torch.Tensor.relu, nn.functional.relu)
 
 
@@ -71,7 +72,7 @@ class SmoothConvolution(nn.Module):
             receiver = torch.cat((receiver, own))
             senders = torch.cat((senders, x))
             edge_attr = torch.cat((edge_attr, edge_attr.new_zeros(len(x), edge_attr.shape[1])))
-            envelope = torch.cat((envelope, envelope.new_ones(len(x))))
+            envelope = torch.cat((envelope, envelope.new_full((len(x),), OWN_PHI)))
         edges = torch.stack((torch.arange(len(senders), device=x.device), receiver))
         layer: Any = shallow_copy(self.convolution, self.convolution._modules)
         layer.__dict__["message"] = self._faded(layer, envelope, receiver, len(x))
