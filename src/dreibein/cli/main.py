@@ -17,6 +17,7 @@ VERBS = (
     "info",
     "md",
     "relax",
+    "bench",
     "demo",
 )
 

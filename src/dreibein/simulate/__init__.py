@@ -6,6 +6,7 @@ from dreibein.simulate.dynamics_config import DynamicsConfig
 from dreibein.simulate.evaluator import Evaluator
 from dreibein.simulate.guards import BlowUpError
 from dreibein.simulate.relaxation import RelaxationResult, relax_structure
+from dreibein.simulate.speed import Memory, Speed, available_backends, measure_speed
 from dreibein.simulate.thermo import read_thermo
 
 __all__ = [
@@ -14,7 +15,11 @@ __all__ = [
     "DynamicsConfig",
     "DynamicsResult",
     "Evaluator",
+    "Memory",
     "RelaxationResult",
+    "Speed",
+    "available_backends",
+    "measure_speed",
     "read_thermo",
     "relax_structure",
     "run_dynamics",

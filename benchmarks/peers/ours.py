@@ -1,0 +1,169 @@
+"""Dreibein on the same structures with the same weights, in each of its named modes."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from cases import Case, Size
+from torch import Tensor
+from torch_geometric.data import Data
+
+from dreibein.models import TensorNetConfig, build_potential
+from dreibein.neighbors import SkinNeighbors, find_neighbors
+from dreibein.nn import Potential
+from dreibein.simulate import Evaluator
+from dreibein.systems import make_structure
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "models"))
+from published import to_dreibein
+
+MAX_Z = 10
+SKIN = 0.5  # Å, the evaluator's default
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One way to run it.
+
+    Attributes:
+        backend: Name that `Evaluator(potential, backend=…)` takes.
+        fresh: The neighbor list is searched in every call, nothing is kept between calls.
+    """
+
+    backend: str = "reference"
+    fresh: bool = False
+
+
+BACKENDS = ("reference", "fused")
+MODES = {name: Mode(name) for name in BACKENDS}
+MODES |= {f"{name}, fresh list": replace(mode, fresh=True) for name, mode in MODES.items()}
+
+
+def modes_for(training: bool) -> list[str]:
+    """Modes that this version of the package has."""
+    if training:
+        return [name for name in BACKENDS if name == "reference" or has_training_backends()]
+    there = "backend" in inspect.signature(Evaluator).parameters
+    return [name for name, mode in MODES.items() if there or mode.backend == "reference"]
+
+
+def has_training_backends() -> bool:
+    """Whether a network lets one choose how its training step is computed."""
+    config = TensorNetConfig(channels=2, layers=0, num_radial=2)
+    return hasattr(build_potential(config, elements=(1,)).network, "backend")
+
+
+def make(size: Size, weights: dict[str, Tensor]) -> Potential:
+    """The potential with published weights and radial constants, float32."""
+    config = TensorNetConfig(
+        channels=size.channels,
+        layers=size.layers,
+        cutoff=size.cutoff,
+        num_radial=size.num_radial,
+        envelope="cosine",
+    )
+    potential = build_potential(config, elements=tuple(range(MAX_Z)), dtype=torch.float32)
+    radial = "representation_model.distance_expansion."
+    state = to_dreibein(weights, size.layers) | {
+        "radial.centers": weights[f"{radial}means"],
+        "radial.beta": weights[f"{radial}betas"][0],
+    }
+    potential.network.load_state_dict(state)
+    return potential
+
+
+class Batches:
+    """Several copies of a molecule in one call: the structures of a batch, with their lists.
+
+    Args:
+        case: Structures.
+        cutoff: Å.
+        skin: Å; 0 searches every list in every call.
+    """
+
+    def __init__(self, case: Case, cutoff: float, skin: float) -> None:
+        self.cutoff, self.case = cutoff, case
+        self.cell, self.pbc = torch.zeros(3, 3, dtype=torch.float64), torch.zeros(3).bool()
+        self.reused = [SkinNeighbors(cutoff, skin) for _ in range(case.copies)] if skin else None
+        copies, n = case.copies, len(case.numbers)
+        single = make_structure(case.numbers, torch.from_numpy(case.positions))
+        from dreibein.systems import join
+
+        self.structures: Data = join([single] * copies)
+        self.offsets = torch.arange(copies) * n
+
+    def __call__(self, frame: np.ndarray) -> Data:
+        """The batch at new positions [copies, n, 3], with its neighbor lists."""
+        pos = torch.from_numpy(frame)
+        lists = [
+            self.reused[k](x, self.cell, self.pbc)
+            if self.reused
+            else find_neighbors(x, self.cell, self.pbc, self.cutoff)
+            for k, x in enumerate(pos)
+        ]
+        batch = self.structures
+        batch.pos = pos.reshape(-1, 3)
+        batch.edge_index = torch.cat(
+            [pairs.edge_index + offset for pairs, offset in zip(lists, self.offsets)], dim=1
+        )
+        batch.shift = torch.cat([pairs.shift for pairs in lists])
+        return batch
+
+
+def evaluator(
+    case: Case, size: Size, name: str, weights: dict[str, Tensor]
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Energies and forces of a frame, as an engine would ask for them."""
+    mode = MODES[name]
+    potential = make(size, weights).eval().requires_grad_(False)
+    options = (
+        {}
+        if "backend" not in inspect.signature(Evaluator).parameters
+        else {"backend": mode.backend}
+    )
+    evaluate = Evaluator(potential, skin=0.0 if mode.fresh else SKIN, **options)
+    if case.copies > 1:
+        batches = Batches(case, size.cutoff, 0.0 if mode.fresh else SKIN)
+        run = getattr(evaluate, "evaluate_batch", potential)
+
+        def batched(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            results = run(batches(frame))
+            return results["energy"].numpy(), results["forces"].numpy()
+
+        return batched
+    cell, pbc = np.eye(3) * case.cell, np.full(3, case.cell > 0)
+
+    def call(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        results = evaluate(case.numbers, frame[0], cell, pbc)
+        return results["energy"].numpy(), results["forces"].numpy()
+
+    return call
+
+
+def trainer(
+    case: Case, size: Size, name: str, weights: dict[str, Tensor]
+) -> Callable[[np.ndarray, Tensor, Tensor], float]:
+    """One AdamW step on the mean squared errors of energies and forces; returns the loss.
+
+    The lists are searched in every step, although training keeps those of a data set.
+    """
+    potential = make(size, weights).train()
+    if has_training_backends():
+        potential.network.backend = name
+    batches = Batches(case, size.cutoff, 0.0)
+    optimizer = torch.optim.AdamW(potential.parameters(), lr=1e-4, weight_decay=0.0)
+
+    def step(frame: np.ndarray, energies: Tensor, forces: Tensor) -> float:
+        optimizer.zero_grad()
+        results = potential(batches(frame))
+        loss = (results["energy"] - energies).square().mean()
+        loss = loss + (results["forces"] - forces).square().mean()
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
