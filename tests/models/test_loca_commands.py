@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from dreibein.cli.main import app
 
 SIZES = {"channels": 8, "layers": 1, "num_radial": 6, "cutoff": 3.0, "reps": "4x0n+2x1n+1x2e"}
+CORNER = np.array([[0.0, 0.0, 0.0], [1.1, 0.0, 0.0], [0.0, 1.1, 0.0]])
 MODELS = {
     "locaformer": {"architecture": "locaformer", "heads": 2},
     "localized": {"architecture": "localized", "convolution": "GATv2Conv", "options.heads": 3},
@@ -30,7 +31,7 @@ def frames(tmp_path_factory):
     generator = np.random.default_rng(0)
     found = []
     for _ in range(24):
-        pos = [[0.0, 0.0, 0.0], [1.1, 0.0, 0.0], [0.0, 1.1, 0.0]] + generator.normal(0, 0.1, (3, 3))
+        pos = CORNER + generator.normal(0, 0.1, (3, 3))
         atoms = Atoms("OHH", pos)
         atoms.calc = MorsePotential(epsilon=0.5, r0=1.1, rho0=4.0)
         atoms.get_forces()

@@ -14,6 +14,7 @@ from nn.convolution_cases import (
     CASES,
     CASES_BY_NAME,
     REPS,
+    WIDTH,
     errors,
     in_each_frame,
     make_graph,
@@ -114,6 +115,54 @@ def test_the_table_in_the_documents_is_up_to_date():
     recorded = [float(number) for number in re.findall(r"(\d+e[-+]\d+) \|", text)]
     assert len(recorded) == 2 * len(CASES)
     assert max(recorded) < TOLERANCE
+
+
+ATTENTIVE = {
+    "GATConv": lambda: conv.GATConv(WIDTH, 4, heads=4, edge_dim=3),
+    "GATConv without loops": lambda: conv.GATConv(WIDTH, 16, edge_dim=3, add_self_loops=False),
+    "GATv2Conv": lambda: conv.GATv2Conv(WIDTH, 4, heads=4, edge_dim=3),
+    "TransformerConv": lambda: conv.TransformerConv(WIDTH, 4, heads=4, edge_dim=3),
+}
+
+
+@pytest.mark.parametrize("name", ATTENTIVE)
+def test_attention_weights_are_returned(name):
+    """On the edges of the layer, its own numbers without frames, invariant with them."""
+    torch.manual_seed(0)
+    layer, graph = ATTENTIVE[name]().double(), make_graph()
+    wrapped = localize(layer, REPS, edge_reps="1x1o")
+
+    def call(graph, frames):
+        options = {"edge_attr": graph.edge_attr, "return_attention_weights": True}
+        return wrapped(graph.x, frames, graph.edge_index, **options)
+
+    out, (edges, weights) = call(graph, identity(dtype=torch.float64))
+    plain, (plain_edges, plain_weights) = layer(
+        graph.x, graph.edge_index, graph.edge_attr, return_attention_weights=True
+    )
+    assert torch.equal(edges, plain_edges)
+    torch.testing.assert_close((out, weights), (plain, plain_weights))
+    out, (edges, weights) = call(graph, graph.frames)
+    assert weights.shape == plain_weights.shape
+    assert float((weights - plain_weights).detach().abs().max()) > 1e-2
+    for g in orthogonal(2, torch.Generator().manual_seed(2)):
+        turned = graph.turned(g)
+        found, (again, same) = call(turned, turned.frames)
+        torch.testing.assert_close(same, weights, rtol=0, atol=TOLERANCE)
+        torch.testing.assert_close(found, act(parse_reps(REPS), g, out), rtol=0, atol=TOLERANCE)
+        assert torch.equal(again, edges)
+
+
+def test_an_attention_loss_over_pairs_without_edges_is_refused():
+    graph, layer = make_graph(), conv.SuperGATConv(WIDTH, 4, heads=4).double()
+    wrapped = localize(layer, REPS)
+    with pytest.raises(ValueError, match="SuperGATConv cannot be localized in training mode") as e:
+        wrapped(graph.x, graph.frames, graph.edge_index)
+    assert "call eval() on the layer" in str(e.value)
+    assert "\n" not in str(e.value)
+    layer.eval()
+    wrapped(graph.x, graph.frames, graph.edge_index).sum().backward()
+    assert layer.lin.weight.grad is not None
 
 
 @pytest.mark.parametrize("name", ["HypergraphConv", "WLConv", "PANConv"])

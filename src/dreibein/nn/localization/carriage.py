@@ -14,7 +14,7 @@ from dreibein.nn.attention import attend
 from dreibein.o3 import Reps
 
 from .copies import Copies
-from .reasons import mixes_nodes, require_wrappable
+from .reasons import mixes_nodes, require_mode, require_wrappable
 from .views import NodeBatchNorm, view_of, with_forward
 
 
@@ -85,6 +85,7 @@ class Carriage:
     def messages(self, module: MessagePassing, name: str, args: Any, kwargs: Any) -> Any:
         """The layer's result for local features, every sender seen in its receiver's frame."""
         require_wrappable(module, name)
+        require_mode(module, name)
         given = inspect.signature(module.forward).bind(*args, **kwargs).arguments
         flat = dict(given)
         for key in [key for key in ("args", "kwargs") if isinstance(flat.get(key), dict)]:

@@ -21,6 +21,12 @@ REASONS = {
 }
 """Names of classes of `torch_geometric.nn.conv` and why they stay as they are."""
 
+IN_TRAINING = {
+    "SuperGATConv": "its attention loss compares nodes that no edge connects, and no frame carries "
+    "between them: call eval() on the layer, whose weights then still train, or use GATv2Conv",
+}
+"""The same for training mode alone."""
+
 _MIXING = {
     "DiffGroupNorm",
     "GraphNorm",
@@ -37,6 +43,20 @@ def reason(module: nn.Module) -> str | None:
         if cls.__module__.startswith("torch_geometric.nn.conv") and cls.__name__ in REASONS:
             return REASONS[cls.__name__]
     return None
+
+
+def require_mode(module: nn.Module, name: str = "") -> None:
+    """Nothing if a layer can be localized in the mode it is in.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    why = IN_TRAINING.get(type(module).__name__)
+    if why is not None and module.training:
+        where = f" ({name})" if name else ""
+        raise ValueError(
+            f"{type(module).__name__}{where} cannot be localized in training mode: {why}"
+        )
 
 
 def require_wrappable(module: nn.Module, name: str = "") -> None:

@@ -101,7 +101,9 @@ class SmoothConvolution(nn.Module):
 
 def _weights(layer: Any, kwargs: dict[str, Any]) -> Tensor:
     """What the layer's softmax made: an argument of its messages, or kept by them."""
-    return kwargs.get("alpha", getattr(layer, "_alpha", None))
+    if "alpha" in kwargs:
+        return kwargs["alpha"]
+    return layer._alpha
 
 
 class SmoothActivations(TorchFunctionMode):
