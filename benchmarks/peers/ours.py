@@ -3,7 +3,7 @@
 import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from dreibein.models import TensorNetConfig, build_potential
 from dreibein.neighbors import SkinNeighbors, find_neighbors
 from dreibein.nn import Potential
 from dreibein.simulate import Evaluator
-from dreibein.systems import make_structure
+from dreibein.systems import join, make_structure
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "models"))
 from published import to_dreibein
@@ -30,34 +30,38 @@ class Mode:
     """One way to run it.
 
     Attributes:
-        backend: Name that `Evaluator(potential, backend=…)` takes.
+        backend: Name that `Evaluator(potential, backend=…)` or a network in training takes.
         fresh: The neighbor list is searched in every call, nothing is kept between calls.
+        knots: Intervals of the radial tables that the network is defined on; 0 for none.
     """
 
     backend: str = "reference"
     fresh: bool = False
+    knots: int = 0
 
 
-BACKENDS = ("reference", "fused")
-MODES = {name: Mode(name) for name in BACKENDS}
-MODES |= {f"{name}, fresh list": replace(mode, fresh=True) for name, mode in MODES.items()}
+MODES = {
+    "reference": Mode(),
+    "fused": Mode("fused"),
+    "reference, fresh list": Mode(fresh=True),
+    "fused, fresh list": Mode("fused", fresh=True),
+}
+TRAINING_MODES = {
+    "reference": Mode(),
+    "reference, 128 knots": Mode(knots=128),
+    "fused, 128 knots": Mode("fused", knots=128),
+}
+CHOOSES = "backend" in inspect.signature(Evaluator).parameters
 
 
 def modes_for(training: bool) -> list[str]:
     """Modes that this version of the package has."""
     if training:
-        return [name for name in BACKENDS if name == "reference" or has_training_backends()]
-    there = "backend" in inspect.signature(Evaluator).parameters
-    return [name for name, mode in MODES.items() if there or mode.backend == "reference"]
+        return list(TRAINING_MODES)
+    return [name for name, mode in MODES.items() if CHOOSES or mode.backend == "reference"]
 
 
-def has_training_backends() -> bool:
-    """Whether a network lets one choose how its training step is computed."""
-    config = TensorNetConfig(channels=2, layers=0, num_radial=2)
-    return hasattr(build_potential(config, elements=(1,)).network, "backend")
-
-
-def make(size: Size, weights: dict[str, Tensor]) -> Potential:
+def make(size: Size, weights: dict[str, Tensor], knots: int = 0) -> Potential:
     """The potential with published weights and radial constants, float32."""
     config = TensorNetConfig(
         channels=size.channels,
@@ -65,6 +69,7 @@ def make(size: Size, weights: dict[str, Tensor]) -> Potential:
         cutoff=size.cutoff,
         num_radial=size.num_radial,
         envelope="cosine",
+        knots=knots,
     )
     potential = build_potential(config, elements=tuple(range(MAX_Z)), dtype=torch.float32)
     radial = "representation_model.distance_expansion."
@@ -91,8 +96,6 @@ class Batches:
         self.reused = [SkinNeighbors(cutoff, skin) for _ in range(case.copies)] if skin else None
         copies, n = case.copies, len(case.numbers)
         single = make_structure(case.numbers, torch.from_numpy(case.positions))
-        from dreibein.systems import join
-
         self.structures: Data = join([single] * copies)
         self.offsets = torch.arange(copies) * n
 
@@ -120,11 +123,7 @@ def evaluator(
     """Energies and forces of a frame, as an engine would ask for them."""
     mode = MODES[name]
     potential = make(size, weights).eval().requires_grad_(False)
-    options = (
-        {}
-        if "backend" not in inspect.signature(Evaluator).parameters
-        else {"backend": mode.backend}
-    )
+    options = {"backend": mode.backend} if CHOOSES else {}
     evaluate = Evaluator(potential, skin=0.0 if mode.fresh else SKIN, **options)
     if case.copies > 1:
         batches = Batches(case, size.cutoff, 0.0 if mode.fresh else SKIN)
@@ -151,9 +150,9 @@ def trainer(
 
     The lists are searched in every step, although training keeps those of a data set.
     """
-    potential = make(size, weights).train()
-    if has_training_backends():
-        potential.network.backend = name
+    mode = TRAINING_MODES[name]
+    potential = make(size, weights, mode.knots).train()
+    potential.network.backend = mode.backend
     batches = Batches(case, size.cutoff, 0.0)
     optimizer = torch.optim.AdamW(potential.parameters(), lr=1e-4, weight_decay=0.0)
 

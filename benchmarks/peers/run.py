@@ -7,7 +7,7 @@
 The first call makes a virtual environment with torch 2.13.0, torchmd-net 3.1 and this package in
 `.peers` (`--cache`). For every case, size and number of threads several processes measure, each
 calling ours and theirs in turns (A, B, A, B) on positions that move by 0.01 Å from call to call;
-medians over all processes are compared, the spread is that of the processes' medians. The first
+the ratio is the median of the processes' ratios, the spread that of their medians. The first
 process tries every mode of torchmd-net, the later ones its two fastest; the fastest is the
 denominator. A call includes the neighbor list: theirs is searched in every call, ours is kept with
 a skin of 0.5 Å as in a simulation, and "fresh list" searches it in every call too.
@@ -67,9 +67,20 @@ def medians(processes: list[Result]) -> dict[str, list[float]]:
 
 
 def fastest(found: dict[str, list[float]], count: int) -> list[str]:
-    """Modes of the peer, fastest first."""
+    """Modes of the peer, fastest first; one that fewer processes measured comes after."""
     peers = [name for name in found if not name.startswith("ours")]
-    return sorted(peers, key=lambda name: statistics.median(found[name]))[:count]
+    return sorted(peers, key=lambda n: (-len(found[n]), statistics.median(found[n])))[:count]
+
+
+def ratios(processes: list[Result], peer: str) -> dict[str, float]:
+    """Median over the processes of the peer's time over that of each mode in the same process."""
+    found: dict[str, list[float]] = {}
+    for process in processes:
+        ms = {name: statistics.median(times) for name, times in process["ms"].items()}
+        for name in ms:
+            if peer in ms:
+                found.setdefault(name, []).append(ms[peer] / ms[name])
+    return {name: statistics.median(values) for name, values in found.items()}
 
 
 def compare(python: Path, task: Result, options: argparse.Namespace) -> Result:
@@ -93,15 +104,14 @@ def compare(python: Path, task: Result, options: argparse.Namespace) -> Result:
     if good:
         kept = ("atoms", "neighbors", "force_rms", "difference", "failed", "first_loss")
         record |= {key: good[0][key] for key in kept if key in good[0]}
-        for key in ("floor_ms",):
-            if key in good[0]:
-                record[key] = statistics.median(p[key] for p in good)
         if "rates" in good[0]:
+            record["floor_ms"] = statistics.median(p["floor_ms"] for p in good)
             record["rates"] = {
                 name: max(p["rates"][name] for p in good) for name in good[0]["rates"]
             }
         best = fastest(found, 1)
         record["fastest_peer"] = best[0] if best else None
+        record["ratio"] = ratios(good, best[0]) if best else {}
         if task["kind"] == "inference" and not options.no_memory:
             record["mib"] = memories(python, task, [*ours(record), *best], options)
     return record
@@ -166,7 +176,7 @@ def ours_cells(record: Result, name: str) -> list[str]:
         return ["-"] * 7
     ms, (low, high) = record["ms"][name], record["spread"][name]
     peer = record.get("fastest_peer")
-    ratio = f"**{record['ms'][peer] / ms:.2f}x**" if peer else "-"
+    ratio = f"{record['ratio'][name]:.2f}x" if name in record.get("ratio", {}) else "-"
     floor = f"{record['floor_ms']:.2f}" if "floor_ms" in record else ""
     error = record.get("difference", {}).get(name)
     memory = record.get("mib", {})
