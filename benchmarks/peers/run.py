@@ -160,9 +160,23 @@ def lines(records: list[Result]) -> list[str]:
             for name in ours(record) or ["-"]:
                 made.append("| " + " | ".join(start + ours_cells(record, name)) + " |")
         made.append("")
+    other = [r for r in records if r["kind"] not in ("inference", "training")]
+    if other:
+        made += [
+            "### Other codes, networks of like size, other weights",
+            "",
+            OTHER,
+            "|---" * 7 + "|",
+        ]
+    for r in other:
+        cells = [r["kind"], r["case"], r["size"], str(r["threads"])]
+        cells += [f"{r['ms'][n]:.1f}" if n in r["ms"] else "-" for n in (r["kind"], "ours")]
+        ratio = f"{r['ratio']['ours']:.2f}x" if r["ratio"] else "; ".join(r["errors"])[:60]
+        made.append("| " + " | ".join([*cells, ratio]) + " |")
     return made
 
 
+OTHER = "| code | case | model | threads | its ms | ours ms | ratio |"
 HEAD = (
     "| case | model | threads | atoms | neighbors | torchmd-net ms (its fastest mode) | ours "
     "| ms (range of processes) | ratio | floor ms | max \\|ΔF\\| eV/Å | MiB theirs | MiB ours |"
@@ -272,18 +286,23 @@ def main() -> None:
 
 
 def other_peer(peer: str, options: argparse.Namespace) -> list[Result]:
-    """Times of another code's network of like size, with weights of its own."""
+    """Times of another code's network, with weights of its own, beside ours of that size."""
     from environments import python_of
 
     python = python_of(peer, options.cache)
     made = []
     for task in tasks(options):
-        if task["kind"] == "inference":
-            asked = task | {"peer": peer, "kind": "other"}
-            done = [work(python, asked, options.timeout) for _ in range(options.processes)]
-            found = medians(done)
-            print(peer, task["case"], task["size"], task["threads"], found or done[0], flush=True)
-            made.append(task | {"kind": peer, "ms": found})
+        if task["kind"] != "inference" or task["case"] == "aspirin-64":  # calculators: no batches
+            continue
+        asked = task | {"peer": peer, "kind": "other"}
+        done = [work(python, asked, options.timeout) for _ in range(options.processes)]
+        good = [p for p in done if "ms" in p]
+        record: Result = {key: task[key] for key in ("case", "size", "threads")} | {"kind": peer}
+        record["ms"] = {n: statistics.median(v) for n, v in medians(good).items()}
+        record["ratio"] = ratios(good, peer)
+        record["errors"] = [p["error"] for p in done if "error" in p]
+        print(peer, *(f"{key} {value}" for key, value in record.items()), sep=" | ", flush=True)
+        made.append(record)
     return made
 
 

@@ -28,8 +28,8 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(int(threads))
-    kind = {"inference": inference, "training": training, "memory": memory}[task["kind"]]
-    print("\n" + json.dumps(kind(task)), flush=True)
+    kinds = {"inference": inference, "training": training, "memory": memory, "other": other}
+    print("\n" + json.dumps(kinds[task["kind"]](task)), flush=True)
 
 
 class Setting:
@@ -219,6 +219,32 @@ def memory(task: dict[str, Any]) -> dict[str, Any]:
     except (RuntimeError, MemoryError) as error:
         return {"failed": str(error).strip().splitlines()[0][:200]}
     return {"mib": (peak() - before) / 2**20, "atoms": setting.case.num_atoms}
+
+
+def other(task: dict[str, Any]) -> dict[str, Any]:
+    """Milliseconds of a network of another code, and of ours of that size, in turns."""
+    from cases import CASES, SIZES
+    from other_peers import evaluator
+
+    from dreibein.models import TensorNetConfig, build_potential
+    from dreibein.simulate import Evaluator
+
+    case, size = CASES[task["case"]](), SIZES[task["size"]]
+    frames = case.frames(CALLS, seed=2)
+    peer = evaluator(task["peer"], case, size)
+    config = TensorNetConfig(channels=size.channels, layers=size.layers, cutoff=size.cutoff)
+    ours = Evaluator(build_potential(config, elements=(1, 6, 7, 8)).requires_grad_(False))
+    cell, pbc = np.eye(3) * case.cell, np.full(3, case.cell > 0)
+    runs = {task["peer"]: peer, "ours": lambda x: ours(case.numbers, x[0], cell, pbc)["forces"]}
+    for run in runs.values():
+        run(frames[0])
+        run(frames[1])
+    calls = {name: lambda k, run=run: run(frames[k % CALLS]) for name, run in runs.items()}
+    times = turns(calls, task["budget"])
+    return {
+        "atoms": case.num_atoms,
+        "ms": {name: [1e3 * t for t in values] for name, values in times.items()},
+    }
 
 
 def peak() -> int:
