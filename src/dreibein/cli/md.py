@@ -69,6 +69,9 @@ def md(
         str | None, typer.Option(help="float32 or float64. [that of the model file]")
     ] = None,
     skin: Annotated[float, typer.Option(help="Neighbor skin in Å.")] = 0.5,
+    backend: Annotated[
+        str, typer.Option(help="auto, reference (autograd) or fused (tables, no autograd).")
+    ] = "auto",
 ) -> None:
     """Run molecular dynamics from a structure file or a SMILES string.
 
@@ -115,6 +118,7 @@ def md(
             restart=restart,
             overwrite=overwrite,
             skin=skin,
+            backend=backend,
             progress=progress,
         )
     print_result(result, output)
@@ -203,6 +207,7 @@ def print_result(result: Any, folder: Path) -> None:
     rows += [
         ("speed", f"{result.ns_per_day:.3g} ns/day ({result.seconds:.1f} s)"),
         ("ran on", f"{result.device}, {result.precision}, neighbor skin {result.skin_a:g} Å"),
+        ("backend", result.backend),
         ("results", f"{folder}"),
     ]
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))

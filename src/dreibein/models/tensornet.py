@@ -9,7 +9,7 @@ turn as the irreps 0e + 1e + 2e.
 
 import math
 from collections.abc import Callable
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -24,6 +24,9 @@ from dreibein.nn.radial import (
 )
 from dreibein.ops import RadialGrid, interpolate
 from dreibein.systems.graphs import Graph
+
+if TYPE_CHECKING:
+    from dreibein.models.tensornet_inference import TensorNetEngine
 
 BLOCKS = (1, 3, 5)  # sizes of I, A, S
 NUM_ELEMENTS = 118
@@ -364,6 +367,12 @@ class TensorNet(nn.Module):
     def cutoff(self) -> float:
         """Range of edges in Å."""
         return self.config.cutoff
+
+    def engine(self) -> "TensorNetEngine":
+        """Energies and gradients at the present weights without autograd, for simulation."""
+        from dreibein.models.tensornet_inference import TensorNetEngine
+
+        return TensorNetEngine(self)
 
     def tensor_features(self, graph: Graph) -> Tensor:
         """Packed tensors after the last layer [N, 9, F]."""

@@ -1,7 +1,7 @@
 """Neighbors during a simulation: search now and then with a wider cutoff, filter in between."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -76,6 +76,21 @@ class SkinNeighbors:
             cell: [3, 3] or [1, 3, 3] Å.
             pbc: [3] or [1, 3] bool.
         """
+        pairs = self.candidates(pos, cell, pbc)
+        x, box = (t.detach().cpu().to(torch.float64).numpy() for t in (pos, cell.reshape(3, 3)))
+        build = cast(_Build, self._build)  # just made or confirmed
+        near = _near(build, x, box, self.cutoff)
+        # In a small molecule every pair is often within the cutoff.
+        return pairs if near.all() else pairs.select(torch.from_numpy(near))
+
+    def candidates(self, pos: Tensor, cell: Tensor, pbc: Tensor) -> NeighborList:
+        """Return the kept pairs, some of them beyond the cutoff, for who measures them anyway.
+
+        Args:
+            pos: [N, 3] Å.
+            cell: [3, 3] or [1, 3, 3] Å.
+            pbc: [3] or [1, 3] bool.
+        """
         self.calls += 1
         x = pos.detach().cpu().to(torch.float64)
         box = cell.detach().cpu().to(torch.float64).reshape(3, 3)
@@ -94,9 +109,7 @@ class SkinNeighbors:
             )
             self._build = build
             self.builds += 1
-        near = _near(build, x.numpy(), box.numpy(), self.cutoff)
-        # In a small molecule every pair is often within the cutoff.
-        return build.pairs if near.all() else build.pairs.select(torch.from_numpy(near))
+        return build.pairs
 
     def _covers(self, build: _Build, pos: Tensor, cell: Tensor, pbc: Tensor) -> bool:
         """Tell whether no pair outside the build can have come within the cutoff."""

@@ -13,6 +13,7 @@ from dreibein.nn.embeddings import (
 )
 from dreibein.nn.frame_message_passing import FrameMessagePassing, carried
 from dreibein.nn.frame_predictor import FramePredictor
+from dreibein.nn.frozen import BACKENDS, FrozenPotential, backends_of
 from dreibein.nn.learned_transition import LearnedTransition
 from dreibein.nn.linear import EdgeLinear, HeadedLinear, SpeciesLinear
 from dreibein.nn.localization import Localized, SmoothConvolution, localize, smooth_convolution
@@ -27,6 +28,7 @@ from dreibein.nn.potential import Potential
 from dreibein.nn.radial import Bessel, Envelope, ExpNormal, Gaussian, radial_basis
 
 __all__ = [
+    "BACKENDS",
     "AxialBessel",
     "AxialGaussian",
     "Bessel",
@@ -42,6 +44,7 @@ __all__ = [
     "FramePredictor",
     "FrameSequential",
     "GCNConv",
+    "FrozenPotential",
     "Gaussian",
     "HarmonicEmbedding",
     "HeadedLinear",
@@ -56,6 +59,7 @@ __all__ = [
     "SphereEmbedding",
     "UnitEmbedding",
     "attend",
+    "backends_of",
     "carried",
     "centered",
     "global_frame_attention",

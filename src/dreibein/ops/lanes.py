@@ -6,17 +6,20 @@ and LLVM maps vectors of any length on what the processor has. A kernel is a Pyt
 is run once, at compilation, and emits instructions:
 
     @lane_kernel
-    def scale(lanes, x, factor, row, channel):
-        x.store(x.load(row, channel) * factor.splat(row), row, channel)
+    def scale(lanes, x, factor, rows):
+        with lanes.rows_and_chunks(x, rows) as (row, chunk):
+            channel = chunk * lanes.size
+            x.store(x.load(row, channel) * factor.splat(row), row, channel)
 
-and is called from numba-compiled code as scale(x, factor, i, c): arrays, named tuples of arrays, and
-integers. Floats of all arrays have one type. `c` must be a multiple of the lane count,
-`lane_count(dtype)`, and rows must be padded to such a multiple.
+and is called from numba-compiled code as scale(x, factor, rows): with arrays, named tuples of
+arrays, and integers. Floats of all arrays have one type. Channels must be padded to a multiple of
+the lane count, `lane_count(dtype)`. Loops belong inside a kernel: each call costs what numba pays
+for holding its arrays.
 """
 
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -130,17 +133,29 @@ class Variable:
 class Array:
     """A C-ordered array argument: an element is named by its indices."""
 
-    def __init__(self, lanes: "Lanes", kind: types.Array, value: Any) -> None:
+    def __init__(self, lanes: "Lanes", kind: Any, value: Any) -> None:
         self.lanes, self.kind = lanes, kind
         struct = lanes.context.make_array(kind)(lanes.context, lanes.builder, value)
         self._data = lanes.builder.ptrtoint(struct.data, _INDEX)
+        self._shape = cgutils.unpack_tuple(lanes.builder, struct.shape, kind.ndim)
         self._strides = cgutils.unpack_tuple(lanes.builder, struct.strides, kind.ndim)
 
-    def _pointer(self, indices: tuple["Integer | int", ...], what: Any) -> Any:
+    def _address(self, indices: tuple["Integer | int", ...]) -> Any:
         builder, address = self.lanes.builder, self._data
-        for index, stride in zip(indices, self._strides, strict=True):
+        for index, stride in zip(indices, self._strides, strict=False):
             address = builder.add(address, builder.mul(self.lanes.index(index), stride))
-        return builder.inttoptr(address, what.as_pointer())
+        return address
+
+    def _pointer(self, indices: tuple["Integer | int", ...], what: Any) -> Any:
+        return self.lanes.builder.inttoptr(self._address(indices), what.as_pointer())
+
+    def extent(self, axis: int) -> Integer:
+        """Size along an axis."""
+        return Integer(self.lanes, self._shape[axis])
+
+    def row(self, *indices: "Integer | int") -> "Row":
+        """What follows after the first indices, as one row."""
+        return Row(self.lanes, self._address(indices))
 
     def load(self, *indices: "Integer | int") -> Vector:
         """Lanes that start at an element."""
@@ -174,6 +189,36 @@ class Array:
         """Add the sum over a vector's lanes to one element."""
         builder, pointer = self.lanes.builder, self._pointer(indices, self.lanes.scalar)
         builder.store(builder.fadd(builder.load(pointer), vector.total(), flags=_FLAGS), pointer)
+
+
+class Row:
+    """Vectors that lie one after the other, or floats: offsets are known at compilation."""
+
+    def __init__(self, lanes: "Lanes", address: Any) -> None:
+        self.lanes, self.address = lanes, address
+
+    def _pointer(self, offset: int, what: Any) -> Any:
+        builder = self.lanes.builder
+        return builder.inttoptr(
+            builder.add(self.address, ir.Constant(_INDEX, offset)), what.as_pointer()
+        )
+
+    def load(self, k: int) -> Vector:
+        """Vector k."""
+        lanes = self.lanes
+        pointer = self._pointer(k * lanes.size * lanes.item, lanes.vector)
+        return Vector(lanes, lanes.builder.load(pointer, align=lanes.item))
+
+    def store(self, value: Vector, k: int) -> None:
+        """Write vector k."""
+        lanes = self.lanes
+        pointer = self._pointer(k * lanes.size * lanes.item, lanes.vector)
+        lanes.builder.store(value.value, pointer, align=lanes.item)
+
+    def splat(self, k: int) -> Vector:
+        """Float k in all lanes."""
+        lanes = self.lanes
+        return lanes.spread(lanes.builder.load(self._pointer(k * lanes.item, lanes.scalar)))
 
 
 class Lanes:
@@ -222,8 +267,15 @@ class Lanes:
         with cgutils.for_range_slice(self.builder, first, last, by, _INDEX) as (index, _):
             yield Integer(self, index)
 
+    @contextmanager
+    def rows_and_chunks(self, x: Array, rows: Integer) -> Iterator[tuple[Integer, Integer]]:
+        """Loops over the first rows of a matrix, and over the chunks of its columns."""
+        width = self.builder.udiv(x.extent(1).value, ir.Constant(_INDEX, self.size))
+        with self.loop(0, rows) as row, self.loop(0, Integer(self, width)) as chunk:
+            yield row, chunk
+
     def exp(self, x: Vector) -> Vector:
-        """exp(x) to 2 units in the last place, for |x| below 80 (float32) or 700 (float64)."""
+        """Exponential to 2 units in the last place, for |x| below 80 (float32) or 700 (float64)."""
         builder, double = self.builder, self.item == 8
         limit, mantissa, bias = (700.0, 52, 1023) if double else (80.0, 23, 127)
         x = self._call("llvm.minnum", self._call("llvm.maxnum", x, -limit), limit)
@@ -281,16 +333,21 @@ def lane_kernel(build: Callable[..., None]) -> Any:
 def _argument(lanes: Lanes, kind: Any, value: Any) -> Any:
     if isinstance(kind, types.Array):
         return Array(lanes, kind, value)
-    if isinstance(kind, types.BaseNamedTuple):
+    if hasattr(kind, "fields"):  # a named tuple
         parts = cgutils.unpack_tuple(lanes.builder, value, len(kind.types))
         members = (_argument(lanes, k, v) for k, v in zip(kind.types, parts, strict=True))
         return SimpleNamespace(**dict(zip(kind.fields, members, strict=True)))
     return Integer(lanes, lanes.context.cast(lanes.builder, value, kind, types.int64))
 
 
+def _flat(kinds: Iterable[Any]) -> Iterator[Any]:
+    for kind in kinds:
+        yield from _flat(kind.types) if hasattr(kind, "fields") else (kind,)
+
+
 def _item(name: str, kinds: tuple[Any, ...]) -> int:
     """Bytes of a float, from the arrays among the arguments."""
-    flat = [part for kind in kinds for part in getattr(kind, "types", (kind,))]
+    flat = list(_flat(kinds))
     arrays = [kind.dtype for kind in flat if isinstance(kind, types.Array)]
     widths = {dtype.bitwidth for dtype in arrays if isinstance(dtype, types.Float)}
     if len(widths) != 1:

@@ -28,6 +28,7 @@ class Calculator(AseCalculator):
         device: Where to load a model file; a potential stays where it is.
         dtype: Precision to load a model file in, by default the one it was saved in.
         skin: Extra radius in Å of the neighbor list kept between calls.
+        backend: "auto", "reference" or "fused"; see `dreibein.nn.FrozenPotential`.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
@@ -39,13 +40,14 @@ class Calculator(AseCalculator):
         device: str = "cpu",
         dtype: torch.dtype | None = None,
         skin: float = DEFAULT_SKIN,
+        backend: str = "auto",
     ) -> None:
         super().__init__()
         if isinstance(potential, str | Path):
             from dreibein.models import load_model
 
             potential = load_model(potential, device=device, dtype=dtype)
-        self.evaluator = Evaluator(potential, skin=skin)
+        self.evaluator = Evaluator(potential, skin=skin, backend=backend)
         # Properties computed at every call beside the one asked for; an engine that will ask for
         # forces and then stress sets ("forces", "stress") and saves an evaluation.
         self.always: tuple[str, ...] = ()

@@ -31,13 +31,14 @@ def run_dynamics(
     restart: bool = False,
     overwrite: bool = False,
     skin: float = DEFAULT_SKIN,
+    backend: str = "auto",
     progress: Progress | None = None,
 ) -> DynamicsResult:
     """Run molecular dynamics and write thermo.csv, trajectory.extxyz, restart.npz, dynamics.json.
 
     A restart goes on from the last restart file; lines and frames written after it are cut off
     and computed again. On the CPU the result is, to the last bit, that of a run that was never
-    interrupted (with the same restart interval and skin).
+    interrupted (with the same restart interval, skin, backend and number of threads).
 
     Args:
         atoms: Where to start; not changed. None for a restart.
@@ -47,6 +48,7 @@ def run_dynamics(
         restart: Continue the run in `folder` up to the duration in `config`.
         overwrite: Replace a run that is there.
         skin: Extra radius in Å of the neighbor list kept between steps.
+        backend: "auto", "reference" or "fused"; see `dreibein.nn.FrozenPotential`.
         progress: Called with steps done, steps in all, and a note.
 
     Raises:
@@ -56,7 +58,7 @@ def run_dynamics(
             does not fit.
     """
     folder = Path(folder)
-    calculator = Calculator(potential, skin=skin)
+    calculator = Calculator(potential, skin=skin, backend=backend)
     if restart:
         run = _continue(folder, calculator, config)
     elif atoms is None:

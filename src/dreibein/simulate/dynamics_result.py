@@ -46,6 +46,7 @@ class DynamicsResult(BaseModel):
     device: str = Field(description="Where the potential ran")
     precision: str = Field(description="Precision of the network")
     skin_a: float = Field(description="Neighbor skin in Å")
+    backend: str = Field(description="What evaluated the potential, and how it was made")
 
 
 def summarize(
@@ -98,6 +99,7 @@ def summarize(
         device=str(evaluator.potential.device),
         precision=str(evaluator.potential.dtype).removeprefix("torch."),
         skin_a=evaluator.skin,
+        backend=evaluator.frozen.describe(),
     )
     with atomic_path(folder / SUMMARY_NAME) as path:
         path.write_text(json.dumps(result.model_dump(), indent=2) + "\n")

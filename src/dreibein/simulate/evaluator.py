@@ -9,6 +9,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from dreibein.neighbors import SkinNeighbors
+from dreibein.nn.frozen import FrozenPotential
 from dreibein.systems import make_structure
 
 if TYPE_CHECKING:
@@ -28,14 +29,22 @@ class Evaluator:
     moved too far for the skin. Engines (ASE and whatever else drives the atoms) sit on this.
 
     Args:
-        potential: Set to evaluation mode here.
+        potential: Its present weights are used, whatever becomes of them later.
         skin: Extra radius in Å of the neighbor list that is kept between calls.
+        backend: "auto", "reference" or "fused"; see `FrozenPotential`.
+
+    Attributes:
+        potential: As given.
+        frozen: What evaluates it; `frozen.describe()` tells how.
     """
 
-    def __init__(self, potential: "Potential", *, skin: float = DEFAULT_SKIN) -> None:
+    def __init__(
+        self, potential: "Potential", *, skin: float = DEFAULT_SKIN, backend: str = "auto"
+    ) -> None:
         if not skin >= 0.0:
             raise ValueError(f"the neighbor skin is {skin} Å, expected 0 or more")
-        self.potential = potential.eval()
+        self.frozen = FrozenPotential(potential, backend)
+        self.potential = potential
         self.skin = float(skin)
         self._cell, self._pbc = np.zeros((3, 3)), np.zeros(3, dtype=bool)
         self.forget()
@@ -81,16 +90,19 @@ class Evaluator:
         if (self._cell != cell).any() or (self._pbc != pbc).any():
             self._set_box(structure, cell, pbc)
         pos = torch.tensor(positions, dtype=torch.float64)
-        self._pairs = self._neighbors(pos, *self._box)
+        # an engine measures every pair anyway, so it may as well drop the distant ones
+        fused = self.frozen.backend == "fused"
+        find = self._neighbors.candidates if fused else self._neighbors
+        pairs = find(pos, *self._box)
         structure.pos = pos.to(device)
-        structure.edge_index = self._pairs.edge_index.to(device)
-        structure.shift = self._pairs.shift.to(device)
-        return self.potential(structure, compute=tuple(compute))
+        structure.edge_index = pairs.edge_index.to(device)
+        structure.shift = pairs.shift.to(device)
+        return self.frozen(structure, compute=tuple(compute))
 
     @property
     def pairs(self) -> NeighborPairs:
         """Neighbor list of the last call."""
-        pairs = self._pairs
+        pairs = self._neighbors(self._structure.pos, *self._box)
         return pairs.sender.numpy(), pairs.receiver.numpy(), pairs.shift.numpy()
 
     @property

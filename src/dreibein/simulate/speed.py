@@ -1,6 +1,5 @@
 """How fast a potential is on one structure, with what memory, by which backend and threads."""
 
-import inspect
 import logging
 import os
 import pickle
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
+from dreibein.nn.frozen import backends_of
 from dreibein.nn.potential import Potential
 from dreibein.simulate.evaluator import DEFAULT_SKIN, Evaluator
 
@@ -92,9 +92,7 @@ class Speed:
 
 def available_backends(potential: Potential) -> tuple[str, ...]:
     """Names of the ways in which an `Evaluator` can run this potential."""
-    if "backend" not in inspect.signature(Evaluator).parameters:
-        return ("reference",)
-    return tuple(getattr(potential, "backends", ("reference",)))
+    return backends_of(potential)
 
 
 def measure_speed(
@@ -239,10 +237,7 @@ def _checked_backends(potential: Potential, backends: Sequence[str] | None) -> l
 
 def _caller(potential: Potential, atoms: Atoms, backend: str) -> Callable[[int, Any], None]:
     """Evaluation of the k-th set of positions, as an engine asks for it."""
-    options: dict[str, Any] = {"skin": DEFAULT_SKIN}
-    if "backend" in inspect.signature(Evaluator).parameters:
-        options["backend"] = backend
-    evaluator = Evaluator(potential, **options)
+    evaluator = Evaluator(potential, skin=DEFAULT_SKIN, backend=backend)
     rng = np.random.default_rng(0)
     places = [atoms.positions + JIGGLE * rng.standard_normal((len(atoms), 3)) for _ in range(8)]
     state = (atoms.numbers, atoms.cell.array, np.array(atoms.pbc))

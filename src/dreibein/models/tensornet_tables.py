@@ -1,0 +1,165 @@
+"""TensorNet's constants for passes without autograd: filters as tables, matrices padded.
+
+Every filter is a function of the distance alone, so its values at the nodes of a grid and a spline
+stand for the network that computes it.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dreibein.models.tensornet import TensorNet
+from dreibein.models.tensornet_passes import EmbeddingSum, Weights
+from dreibein.ops.lanes import lane_count
+from dreibein.ops.splines import RadialGrid, interpolate
+
+Numbers = np.ndarray[Any, Any]
+
+_MOST_KNOTS = 4096
+
+
+def filters_of(network: TensorNet) -> Callable[[Tensor], Tensor]:
+    """Every filter without its envelope: distances [K] -> [L + 1, K, 3, F]."""
+    dtype = next(network.parameters()).dtype
+    layers: Any = network.interactions
+    parts: list[Any] = [network.embedding.distance, *(layer.filter for layer in layers)]
+
+    def filters(lengths: Tensor) -> Tensor:
+        features = network.radial(lengths.to(dtype))
+        values = torch.stack([part(features) for part in parts])
+        return values.unflatten(-1, (3, -1)).double()
+
+    return filters
+
+
+def grid_for(network: TensorNet, bound: float) -> tuple[RadialGrid, float, float]:
+    """A grid that meets the bound, and the errors on it."""
+    cutoff, knots = network.config.cutoff, getattr(network.config, "knots", 0)
+    if knots:
+        return RadialGrid(cutoff, knots), 0.0, 0.0
+    knots = 64
+    while knots <= _MOST_KNOTS:
+        grid = RadialGrid(cutoff, knots)
+        error, slope_error = _errors(network, grid)
+        if max(error, slope_error) <= bound:
+            return grid, error, slope_error
+        knots *= 2
+    raise ValueError(
+        f"radial tables of {_MOST_KNOTS} knots err by {max(error, slope_error):.1e}, more than "
+        f"{bound:.1e}; use backend='reference'"
+    )
+
+
+def _errors(network: TensorNet, grid: RadialGrid) -> tuple[float, float]:
+    """Errors of filters and slopes half-way between the knots, relative, envelope included."""
+    exact = _double(network)
+    middle = ((grid.nodes[2:-3] + grid.nodes[3:-2]) / 2).requires_grad_(False)
+    apart = grid.spacing / 4
+    places = torch.stack((middle - apart, middle, middle + apart))
+    # neighbors are found in proportion to r^2, and nobody comes close to r = 0
+    weight = (middle * network.envelope(middle)).view(1, -1, 1, 1)
+    table = exact(grid.nodes).transpose(0, 1)
+    spline = [
+        interpolate(grid.coefficients(table), *grid.taps(place)).transpose(0, 1) for place in places
+    ]
+    truth = [exact(place) for place in places]
+    slopes = [weight * (side[2] - side[0]) for side in (spline, truth)]
+    values = [weight * side[1] for side in (spline, truth)]
+    return _relative(*values), _relative(*slopes)
+
+
+def _relative(found: Tensor, truth: Tensor) -> float:
+    """Root mean square of an error over that of the truth."""
+    return float((found - truth).square().mean().sqrt() / truth.square().mean().sqrt())
+
+
+def _double(network: TensorNet) -> Callable[[Tensor], Tensor]:
+    """The filters of a copy in float64, where differences of slopes can be seen."""
+    return filters_of(copy.deepcopy(network).double())
+
+
+def constants_of(network: TensorNet, grid: RadialGrid, dtype: type) -> Weights:
+    """The network's constants, padded, transposed and tabulated."""
+    channels, layers = network.config.channels, network.interactions
+    exact = _double(network)
+    tables = grid.coefficients(exact(grid.nodes).transpose(0, 1)).transpose(0, 1)
+    here = exact(torch.zeros(1, dtype=torch.float64))[:, 0]  # [L + 1, 3, F]
+
+    def pad(x: Tensor, *parts: int) -> Numbers:
+        """Pad the trailing dimensions; `parts` says how many blocks of F each has."""
+        for axis, part in enumerate(reversed(parts), start=1):
+            blocks = x.unflatten(-axis, (part, -1))
+            rest = x.new_zeros(*blocks.shape)
+            room = list(blocks.shape)
+            room[-axis] = -(-blocks.shape[-axis] // lanes) * lanes
+            rest = x.new_zeros(room)
+            rest.narrow(-axis, 0, blocks.shape[-axis]).copy_(blocks)
+            x = rest.flatten(-axis - 1, -axis)
+        return np.ascontiguousarray(x.numpy().astype(dtype))
+
+    lanes = lane_count(dtype)
+
+    def chunked(x: Tensor, first: int) -> Numbers:
+        """Pad the channels and move their chunks to dimension `first`."""
+        padded = pad(x, 1)
+        split = padded.reshape(*padded.shape[:-1], padded.shape[-1] // lanes, lanes)
+        return np.ascontiguousarray(np.moveaxis(split, -2, first))
+
+    double = {name: value.detach().double().cpu() for name, value in network.named_parameters()}
+
+    def both(name: str, inputs: int, outputs: int) -> tuple[Numbers, Numbers]:
+        weight = double[f"{name}.weight"]
+        return pad(weight.mT, inputs, outputs), pad(weight, outputs, inputs)
+
+    def mixing(pattern: str) -> tuple[Numbers, Numbers]:
+        names = [pattern.format(k) for k in range(len(layers))] if "{" in pattern else [pattern]
+        stacked = [double[f"{name}.weight"] for name in names]
+        weight = torch.stack(stacked) if stacked else torch.zeros(0, 3, channels, channels).double()
+        return pad(weight.mT, 1, 1), pad(weight, 1, 1)
+
+    element = double["embedding.element.weight"]
+    pair, bias = double["embedding.pair.weight"], double["embedding.pair.bias"]
+    receivers, senders = element @ pair[:, :channels].T + bias, element @ pair[:, channels:].T
+    gate_in, gate_in_back = both("embedding.gate.0", 1, 2)
+    gate_out, gate_out_back = both("embedding.gate.2", 2, 3)
+    mix, mix_back = mixing("embedding.mix")
+    mix_in, mix_in_back = mixing("interactions.{}.mix_in")
+    mix_out, mix_out_back = mixing("interactions.{}.mix_out")
+    out, out_back = both("out", 3, 1)
+    hidden, hidden_back = both("head.0", 1, 1)
+    return Weights(
+        embedding=EmbeddingSum(
+            table=chunked(tables[0], 0),
+            pairs=chunked(receivers.unsqueeze(1) + senders, 0),
+            loops=chunked(math.sqrt(3.0) * here[0, 0] * (receivers + senders), 0),
+        ),
+        tables=chunked(tables[1:], 1),
+        here=chunked(here[1:], 1),
+        norm=pad(torch.stack((double["embedding.norm.weight"], double["embedding.norm.bias"])), 1),
+        gate_in=gate_in,
+        gate_in_bias=pad(double["embedding.gate.0.bias"], 2),
+        gate_in_back=gate_in_back,
+        gate_out=gate_out,
+        gate_out_bias=pad(double["embedding.gate.2.bias"], 3),
+        gate_out_back=gate_out_back,
+        mix=mix[0],
+        mix_back=mix_back[0],
+        mix_in=mix_in,
+        mix_in_back=mix_in_back,
+        mix_out=mix_out,
+        mix_out_back=mix_out_back,
+        out_norm=pad(torch.stack((double["out_norm.weight"], double["out_norm.bias"])), 3),
+        out=out,
+        out_bias=pad(double["out.bias"], 1),
+        out_back=out_back,
+        hidden=hidden,
+        hidden_bias=pad(double["head.0.bias"], 1),
+        hidden_back=hidden_back,
+        last=pad(double["head.2.weight"][0], 1),
+        last_bias=double["head.2.bias"].numpy().astype(dtype),
+    )

@@ -1,0 +1,114 @@
+"""A potential at fixed weights, evaluated by the fastest way that its network has."""
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from dreibein.nn.derivatives import stress_from_strain_gradient
+from dreibein.nn.potential import Potential
+from dreibein.systems.graphs import batch_index
+
+BACKENDS = ("reference", "fused")
+FUSED_OUTPUTS = frozenset(("energy", "energies", "forces", "stress", "virial"))
+
+
+class Engine(Protocol):
+    """A network's energies and gradients without autograd, at the weights it was made with."""
+
+    def __call__(self, structures: Data, *, gradients: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Energies [N], dE/dx [N, 3] and dE/d(strain) [B, 3, 3], float64, in the network's unit.
+
+        Neighbors may include pairs beyond the cutoff; they are sorted by receiver.
+        """
+
+    def describe(self) -> str:
+        """How it was made, in a few words."""
+
+
+def backends_of(potential: Potential) -> tuple[str, ...]:
+    """Names of the ways in which this potential can be evaluated; "reference" is always there.
+
+    A network offers "fused" by a method `engine()` that returns an `Engine`, on the CPU.
+    """
+    fused = hasattr(potential.network, "engine") and potential.device.type == "cpu"
+    return BACKENDS if fused else BACKENDS[:1]
+
+
+class FrozenPotential:
+    """Values of a potential at its present weights; later changes of them are not seen.
+
+    "reference" is the potential itself, by autograd. "fused" is the engine that its network offers:
+    the same numbers to the error of its radial tables and of float32. "auto" takes the engine where
+    there is one and the potential is in float32; a potential in float64 was asked for exact numbers
+    and keeps them unless "fused" is named.
+
+    Args:
+        potential: Set to evaluation mode here.
+        backend: "auto", "reference" or "fused".
+
+    Attributes:
+        potential: As given.
+        backend: What runs, "reference" or "fused".
+
+    Raises:
+        ValueError: A backend that there is not, for this potential.
+    """
+
+    def __init__(self, potential: Potential, backend: str = "auto") -> None:
+        there = backends_of(potential)
+        if backend not in ("auto", *BACKENDS):
+            raise ValueError(f"there is no backend '{backend}'; choose auto, {', '.join(BACKENDS)}")
+        if backend == "auto":
+            backend = "fused" if "fused" in there and potential.dtype == torch.float32 else there[0]
+        if backend not in there:
+            raise ValueError(
+                f"{type(potential.network).__name__} on {potential.device} cannot be evaluated by "
+                f"'{backend}'; choose from {', '.join(there)}"
+            )
+        self.potential = potential.eval()
+        self.backend = backend
+        network: Any = potential.network
+        self._engine: Engine | None = network.engine() if backend == "fused" else None
+
+    def describe(self) -> str:
+        """What runs and why, in one line."""
+        if self._engine is None:
+            return f"reference (autograd, {self._precision})"
+        return f"fused ({self._engine.describe()}, {self._precision})"
+
+    def __call__(
+        self, structures: Data, compute: Iterable[str] = ("energy", "forces")
+    ) -> dict[str, Tensor]:
+        """What `Potential` returns in evaluation mode for the same arguments.
+
+        Anything that the engine does not give (a Hessian) comes from the potential itself.
+        """
+        wanted = frozenset(compute)
+        if self._engine is None or not wanted <= FUSED_OUTPUTS:
+            return self.potential(structures, compute=tuple(compute))
+        potential, scale = self.potential, float(self.potential.scale)
+        gradients = bool(wanted - {"energy", "energies"})
+        batch, count = batch_index(structures)
+        with torch.no_grad():
+            network, gradient, strain = self._engine(structures, gradients=gradients)
+            energies = potential.reference[structures.z] + potential.shift + scale * network
+            results = {"energies": energies}
+            if "energy" in wanted:
+                results["energy"] = energies.new_zeros(count).index_add(0, batch, energies)
+            if "forces" in wanted:
+                results["forces"] = -scale * gradient
+            if "virial" in wanted:
+                results["virial"] = -scale * strain
+            if "stress" in wanted:
+                cells = structures.cell
+                results["stress"] = stress_from_strain_gradient(
+                    scale * strain, cells, structures.pbc
+                )
+        return {name: value for name, value in results.items() if name in wanted}
+
+    @property
+    def _precision(self) -> str:
+        return str(self.potential.dtype).removeprefix("torch.")
