@@ -12,16 +12,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
-from dreibein.nn.radial import (
-    Envelope,
-    EnvelopeName,
-    RadialName,
-    lengths_and_units,
-    radial_basis,
-)
+from dreibein.models.tensornet_config import TensorNetConfig
+from dreibein.nn.radial import Envelope, lengths_and_units, radial_basis
 from dreibein.ops import RadialGrid, interpolate
 from dreibein.systems.graphs import Graph
 
@@ -31,39 +25,6 @@ if TYPE_CHECKING:
 BLOCKS = (1, 3, 5)  # sizes of I, A, S
 NUM_ELEMENTS = 118
 CHARGE_SCALE = 0.1  # lambda of arXiv 2403.15073
-MIN_KNOTS = 8
-
-
-class TensorNetConfig(BaseModel):
-    """Hyperparameters of TensorNet; the defaults are the published two-layer model."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    architecture: Literal["tensornet"] = "tensornet"
-    channels: int = Field(128, ge=2, description="tensors per atom (F)")
-    layers: int = Field(2, ge=0, description="interaction layers")
-    cutoff: float = Field(5.0, gt=0, description="range of edges in Å")
-    radial: RadialName = Field("expnorm", description="radial basis")
-    num_radial: int = Field(32, ge=2, description="radial functions (R)")
-    envelope: EnvelopeName = Field(
-        "smooth", description="decay to the cutoff; 'cosine' is the published one"
-    )
-    symmetry: Literal["O(3)", "SO(3)"] = Field(
-        "O(3)", description="O(3): YM + MY, mirror images alike; SO(3): 2YM, chiral"
-    )
-    knots: int = Field(
-        0,
-        ge=0,
-        description="0: filter networks are evaluated at every edge, as published; K > 0: at "
-        "K + 5 distances once a step, and edges interpolate with quintic splines (much faster)",
-    )
-
-    @field_validator("knots")
-    @classmethod
-    def _enough(cls, knots: int) -> int:
-        if 0 < knots < MIN_KNOTS:
-            raise ValueError(f"knots is {knots}: use 0, or at least {MIN_KNOTS} (128 is usual)")
-        return knots
 
 
 def matrix_basis() -> Tensor:
@@ -334,6 +295,7 @@ class TensorNet(nn.Module):
     """
 
     row_of: Tensor
+    backend: Literal["auto", "reference", "fused"] = "auto"
 
     def __init__(self, config: TensorNetConfig, elements: tuple[int, ...]) -> None:
         super().__init__()
@@ -367,6 +329,24 @@ class TensorNet(nn.Module):
     def cutoff(self) -> float:
         """Range of edges in Å."""
         return self.config.cutoff
+
+    def energies_and_pull(self, graph: Graph) -> tuple[Tensor, Tensor] | None:
+        """E_i [N] and d(sum_i E_i)/d(edge vectors) [E, 3], differentiable by the parameters.
+
+        Fused: forward and back in one pass over pieces of the batch, without an autograd graph.
+        None where `backend` is "reference", or "auto" and the pass does not exist.
+
+        Raises:
+            ValueError: `backend` is "fused", and the pass does not exist for this network.
+        """
+        from dreibein.models.tensornet_gradients import energies_and_pull, misfit
+
+        reason = misfit(self, graph)
+        if self.backend == "reference" or (self.backend == "auto" and reason):
+            return None
+        if reason:
+            raise ValueError(f"the fused backend cannot train this TensorNet: {reason}")
+        return energies_and_pull(self, graph)
 
     def engine(self) -> "TensorNetEngine":
         """Energies and gradients at the present weights without autograd, for simulation."""

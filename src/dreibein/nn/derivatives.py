@@ -54,6 +54,28 @@ def gradients(
     return [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, found, strict=True)]
 
 
+def forces_from_pull(pull: Tensor, edge_index: Tensor, num_atoms: int) -> Tensor:
+    """Forces [N, 3] from dE/d(edge vectors) [E, 3], the vectors being x_sender - x_receiver."""
+    forces = pull.new_zeros(num_atoms, 3).index_add(0, edge_index[1], pull)
+    return forces.index_add(0, edge_index[0], -pull)
+
+
+def strain_gradient_from_pull(
+    pull: Tensor, vectors: Tensor, structure: Tensor, num_structures: int
+) -> Tensor:
+    """dE/deps [B, 3, 3] = sum_e sym(r_e dE/dr_e) for a symmetric strain of all edge vectors.
+
+    Args:
+        pull: dE/dr_e [E, 3].
+        vectors: r_e [E, 3] in Å.
+        structure: Structure of each edge [E].
+        num_structures: B.
+    """
+    outer = vectors.unsqueeze(2) * pull.unsqueeze(1)
+    total = pull.new_zeros(num_structures, 3, 3).index_add(0, structure, outer)
+    return 0.5 * (total + total.mT)
+
+
 def stress_from_strain_gradient(gradient: Tensor, cell: Tensor, pbc: Tensor) -> Tensor:
     """Stress dE/deps / V [B, 3, 3] in eV/Å^3; NaN for structures not periodic in three directions.
 

@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from dreibein.nn.derivatives import (
+    forces_from_pull,
     gradients,
     hessian,
+    strain_gradient_from_pull,
     strained,
     stress_from_strain_gradient,
 )
-from dreibein.systems.graphs import batch_index, make_graph
+from dreibein.systems.graphs import batch_index, edge_vectors, make_graph
 
 OUTPUTS = ("energy", "energies", "forces", "stress", "virial", "hessian")
 NUM_ELEMENTS = 118
@@ -146,6 +148,9 @@ class Potential(nn.Module):
         return {name: value.detach() for name, value in results.items()}
 
     def _evaluate(self, structures: Data, wanted: frozenset[str]) -> dict[str, Tensor]:
+        direct = self._evaluate_directly(structures, wanted)
+        if direct is not None:
+            return direct
         batch, num_structures = batch_index(structures)
         pos, cell = structures.pos, structures.cell
         inputs: dict[str, Tensor] = {}
@@ -171,6 +176,42 @@ class Potential(nn.Module):
                 raise ValueError(f"a Hessian is of one structure, got {num_structures}")
             results["hessian"] = hessian(
                 lambda x: self._energies(structures, x, structures.cell), structures.pos
+            )
+        return {name: value for name, value in results.items() if name in wanted}
+
+    def _evaluate_directly(
+        self, structures: Data, wanted: frozenset[str]
+    ) -> dict[str, Tensor] | None:
+        """Results in training where the network gives its own gradient; else None.
+
+        A network may have `energies_and_pull(graph)`: its output and the gradient of the sum of
+        that by edge vectors, both differentiable by the parameters (or None: not for this graph).
+        """
+        method = getattr(self.network, "energies_and_pull", None)
+        derived = wanted & {"forces", "stress", "virial"}
+        if method is None or not self.training or not derived or "hessian" in wanted:
+            return None
+        if structures.pos.requires_grad or structures.cell.requires_grad:
+            return None  # the gradient is not differentiable by positions
+        graph = make_graph(structures, structures.pos, structures.cell, self.dtype)
+        found = method(graph)
+        if found is None:
+            return None
+        free = self.reference[structures.z] + self.shift
+        energies, pull = free + self.scale * found[0].double(), self.scale * found[1].double()
+        energy = energies.new_zeros(graph.num_structures).index_add(0, graph.batch, energies)
+        results = {"energy": energy, "energies": energies}
+        if "forces" in wanted:
+            results["forces"] = forces_from_pull(pull, graph.edge_index, graph.num_atoms)
+        if wanted & {"stress", "virial"}:
+            vectors = edge_vectors(
+                structures.pos, structures.cell, graph.edge_index, structures.shift, graph.batch
+            )
+            structure = graph.batch.index_select(0, graph.receiver)
+            gradient = strain_gradient_from_pull(pull, vectors, structure, graph.num_structures)
+            results["virial"] = -gradient
+            results["stress"] = stress_from_strain_gradient(
+                gradient, structures.cell, structures.pbc
             )
         return {name: value for name, value in results.items() if name in wanted}
 

@@ -1,0 +1,41 @@
+"""Hyperparameters of TensorNet."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from dreibein.nn.radial import EnvelopeName, RadialName
+
+MIN_KNOTS = 8
+
+
+class TensorNetConfig(BaseModel):
+    """Hyperparameters of TensorNet; the defaults are the published two-layer model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    architecture: Literal["tensornet"] = "tensornet"
+    channels: int = Field(128, ge=2, description="tensors per atom (F)")
+    layers: int = Field(2, ge=0, description="interaction layers")
+    cutoff: float = Field(5.0, gt=0, description="range of edges in Å")
+    radial: RadialName = Field("expnorm", description="radial basis")
+    num_radial: int = Field(32, ge=2, description="radial functions (R)")
+    envelope: EnvelopeName = Field(
+        "smooth", description="decay to the cutoff; 'cosine' is the published one"
+    )
+    symmetry: Literal["O(3)", "SO(3)"] = Field(
+        "O(3)", description="O(3): YM + MY, mirror images alike; SO(3): 2YM, chiral"
+    )
+    knots: int = Field(
+        0,
+        ge=0,
+        description="0: filter networks are evaluated at every edge, as published; K > 0: at "
+        "K + 5 distances once a step, and edges interpolate with quintic splines (much faster)",
+    )
+
+    @field_validator("knots")
+    @classmethod
+    def _enough(cls, knots: int) -> int:
+        if 0 < knots < MIN_KNOTS:
+            raise ValueError(f"knots is {knots}: use 0, or at least {MIN_KNOTS} (128 is usual)")
+        return knots

@@ -1,0 +1,98 @@
+"""Named arrays that are reused from step to step: fresh memory costs page faults at every call."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_SLACK = 64
+"""Elements after an array that a kernel on whole vectors may touch."""
+
+_MOST_VIEWS = 4096
+
+
+class Workspace:
+    """Arrays by name; a name keeps its memory while the shapes asked for fit into it.
+
+    Args:
+        dtype: Of the elements.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.numpy_type = np.float32 if dtype == torch.float32 else np.float64
+        self._memory: dict[str, np.ndarray[Any, Any]] = {}
+        self._arrays: dict[tuple[Any, ...], np.ndarray[Any, Any]] = {}
+        self._tensors: dict[tuple[Any, ...], Tensor] = {}
+
+    def array(self, name: str, *shape: int) -> np.ndarray[Any, Any]:
+        """The array of this name; what it held before is undefined when the shape has changed."""
+        found = self._arrays.get((name, shape))
+        if found is not None:
+            return found
+        size = 1
+        for length in shape:
+            size *= length
+        memory = self._memory.get(name)
+        if memory is None or len(memory) < size + _SLACK:
+            # half as much again, or every batch a little larger than the last would allocate
+            memory = self._memory[name] = np.zeros(size + size // 2 + _SLACK, self.numpy_type)
+            self._forget(name)
+        if len(self._arrays) > _MOST_VIEWS:
+            self._arrays.clear()
+            self._tensors.clear()
+        found = self._arrays[name, shape] = memory[:size].reshape(shape)
+        return found
+
+    def tensor(self, name: str, *shape: int) -> Tensor:
+        """The same memory as a tensor."""
+        found = self._tensors.get((name, shape))
+        if found is None:
+            found = self._tensors[name, shape] = torch.from_numpy(self.array(name, *shape))
+        return found
+
+    def flat(self, name: str, size: int) -> np.ndarray[Any, Any]:
+        """The memory of an array of `size` elements as [1, 1, n], n a whole number of vectors."""
+        self.array(name, size)
+        whole = -(-size // 16) * 16
+        key = (name, ("flat", size))
+        found = self._arrays.get(key)
+        if found is None:
+            found = self._arrays[key] = self._memory[name][:whole].reshape(1, 1, whole)
+        return found
+
+    def _forget(self, name: str) -> None:
+        self._arrays = {k: v for k, v in self._arrays.items() if k[0] != name}
+        self._tensors = {k: v for k, v in self._tensors.items() if k[0] != name}
+
+
+_POOL: dict[torch.dtype, list[Workspace]] = {}
+
+
+def borrow(dtype: torch.dtype) -> Workspace:
+    """A workspace for one computation; `give_back` it."""
+    pool = _POOL.setdefault(dtype, [])
+    return pool.pop() if pool else Workspace(dtype)
+
+
+def give_back(workspace: Workspace) -> None:
+    """Let others use a workspace."""
+    _POOL.setdefault(workspace.dtype, []).append(workspace)
+
+
+@contextmanager
+def borrowed(dtype: torch.dtype) -> Iterator[Workspace]:
+    """A workspace within the context."""
+    workspace = borrow(dtype)
+    try:
+        yield workspace
+    finally:
+        give_back(workspace)
+
+
+def release() -> None:
+    """Free the memory of all workspaces that are not in use."""
+    _POOL.clear()
