@@ -41,6 +41,17 @@ REPS = {
     "learned": "m24",
     "partly-learned": "4x0n+3x1n+m8",
 }
+# one for each representation and highest order, on four layers at symmetric sites
+SITE_REPS = {
+    "scalars": "12x0n",
+    "cartesian-1": "6x0n+3x1n+1x1p",
+    "cartesian-2": "4x0n+2x1n+2x2n",
+    "irreps-1": "6x0e+3x1o+1x1e",
+    "irreps-2": "4x0e+2x1o+1x2e+1x2o",
+    "irreps-3": "4x0e+2x1o+1x2e+1x3o",
+    "learned": "m16",
+    "mixed": "4x0n+2x1n+1x2e+m6",
+}
 MOLECULE = sample_molecule((1, 6, 8), 6, seed=1)
 CELL = sample_crystal((1, 6, 8), 2, seed=3)
 SITES = {
@@ -126,6 +137,43 @@ def test_symmetric_structures(site):
     assert_forces(soft, structure)
 
 
+@pytest.mark.parametrize("reps", SITE_REPS.values(), ids=SITE_REPS.keys())
+def test_four_layers_at_symmetric_sites(reps):
+    """All sites in a batch: the same twice, invariant, forces that are slopes of the energy."""
+    deep = potential(reps=reps, layers=4, channels=8, heads=2)
+    structures = [from_ase(site) for site in SITES.values()]
+    names = ("energy", "forces")
+    first, second = predict(deep, structures, names), predict(deep, structures, names)
+    assert all(torch.equal(a[n], b[n]) for a, b in zip(first, second, strict=True) for n in names)
+    assert all(bool(a["forces"].isfinite().all()) for a in first)
+    energies = torch.stack([a["energy"] for a in first])
+    for sign in (1.0, -1.0):
+        g = sign * random_rotation(seed=11)
+        after = predict(deep, [turned(s, g) for s in structures], names)
+        found = torch.stack([a["energy"] for a in after])
+        assert (found - energies).abs().max() < 1e-12 * energies.abs().max()
+        for a, b in zip(first, after, strict=True):
+            assert (b["forces"] - a["forces"] @ g.T).abs().max() < 1e-11
+    for found, expected in zip(slopes(deep, structures), first, strict=True):
+        forces = expected["forces"]
+        assert abs(float(found + (forces * DIRECTION[: len(forces)]).sum())) < 1e-8
+
+
+DIRECTION = torch.randn(12, 3, generator=torch.Generator().manual_seed(5)).double()
+
+
+def slopes(model, structures, h=2e-4):
+    """dE along a direction from four energies, with an error of order h^4."""
+
+    def at(t):
+        moved = [s.clone() for s in structures]
+        for s in moved:
+            s.pos = s.pos + t * DIRECTION[: len(s.pos)]
+        return energies_of(model, moved)
+
+    return (8.0 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12.0 * h)
+
+
 @pytest.mark.parametrize("name", ["H2O", "CH4", "CO2"])
 def test_training_on_forces_of_symmetric_molecules(name):
     structure = from_ase(SITES[name])
@@ -187,18 +235,47 @@ def entering(t):
     return make_structure([6, 1, 8], [[0, 0, 0], [1.1, 0.3, 0], [-SCAN_CUTOFF - t, 0.4, 0.1]])
 
 
-def largest_step(model, path, width, steps=41):
-    """Largest change of the energy between neighbors on a path through 0 (never at 0)."""
+def inversion(t):
+    """The nitrogen of ammonia goes through the plane of its hydrogens."""
+    ammonia = from_ase(SITES["NH3"])
+    height = ammonia.pos[0, 2] - ammonia.pos[1:, 2].mean()
+    ammonia.pos[0, 2] += t - height
+    return ammonia
+
+
+def bending(t):
+    """Water through 180 degrees."""
+    ring = torch.tensor([[0.0, 0.0, 0.0], [0.96, 0.0, 0.5 * t], [-0.96, 0.0, 0.5 * t]]).double()
+    return make_structure([8, 1, 1], ring)
+
+
+def flattening(t):
+    """Methane through a square: two hydrogens up and two down, then the other way round."""
+    square = 0.77 * torch.tensor([[1.0, 1, 0], [-1, -1, 0], [1, -1, 0], [-1, 1, 0]]).double()
+    square[:2, 2], square[2:, 2] = t, -t
+    return make_structure([6, 1, 1, 1, 1], torch.cat((torch.zeros(1, 3).double(), square)))
+
+
+def largest_steps(model, path, width, steps=41):
+    """Largest changes of energy and forces between neighbors on a path through 0 (never at 0)."""
     places = torch.linspace(-width, width, 2 * ((steps - 1) // 2)).tolist()
-    return float(energies_of(model, [path(t) for t in places]).diff().abs().max())
+    found = predict(model, [path(t) for t in places], ("energy", "forces"))
+    series = [torch.stack([one[name] for one in found]) for name in ("energy", "forces")]
+    return [float(values.diff(dim=0).abs().max()) for values in series]
 
 
-@pytest.mark.parametrize("path", [collinear, planar, entering])
+def largest_step(model, path, width):
+    """The same of the energy alone."""
+    return largest_steps(model, path, width)[0]
+
+
+@pytest.mark.parametrize("path", [collinear, planar, entering, inversion, bending, flattening])
 def test_steps_vanish_with_soft_frames(path):
     """Steps are proportional to their width: 100 times smaller on a path 100 times shorter."""
     soft = potential(cutoff=SCAN_CUTOFF)
-    wide, narrow = largest_step(soft, path, 0.2), largest_step(soft, path, 0.002)
-    assert narrow < 0.05 * wide
+    wide, narrow = largest_steps(soft, path, 0.2), largest_steps(soft, path, 0.002)
+    assert narrow[0] < 0.05 * wide[0]  # the energy
+    assert narrow[1] < 0.05 * wide[1]  # the forces
 
 
 @pytest.mark.parametrize(
@@ -213,9 +290,11 @@ def test_steps_vanish_with_soft_frames(path):
 def test_hard_frames_jump(frames, path, symmetry):
     """The same paths: what remains on a path 100 times shorter is a jump."""
     hard = potential(cutoff=SCAN_CUTOFF, frames=frames, symmetry=symmetry)
-    wide, narrow = largest_step(hard, path, 0.2), largest_step(hard, path, 0.002)
-    assert narrow > 0.3 * wide
-    assert narrow > 10 * largest_step(potential(cutoff=SCAN_CUTOFF), path, 0.002)
+    wide, narrow = largest_steps(hard, path, 0.2), largest_steps(hard, path, 0.002)
+    soft = largest_steps(potential(cutoff=SCAN_CUTOFF), path, 0.002)
+    for energy_or_forces in range(2):
+        assert narrow[energy_or_forces] > 0.3 * wide[energy_or_forces]
+        assert narrow[energy_or_forces] > 10 * soft[energy_or_forces]
 
 
 def test_rotations_keep_their_handedness_through_a_plane():

@@ -112,7 +112,7 @@ def test_errors_are_one_sentence():
         (lambda: split_heads(parse_reps("2x0e+m4"), 2), "learned part"),
         (lambda: attend(module, X, Frames(MATRICES[:3]), reps=REPS), "meets frames of 3"),
         (lambda: localize(module, REPS)(X, FRAMES, key=X), "has no argument 'key'"),
-        (lambda: localize(module, "10x0e")(X, FRAMES), "last dimension 10"),
+        (lambda: localize(module, "10x0e"), 'width 22, but Irreps("10x0e") has 10'),
     ]:
         with pytest.raises(ValueError, match=r".") as error:
             call()

@@ -6,6 +6,7 @@ import torch_geometric.nn as pyg
 from torch import nn
 
 from dreibein.frames import Frames
+from dreibein.nn import FrameSequential, GCNConv
 from dreibein.nn.localization import localize
 from dreibein.o3 import act, parse_reps
 from nn.convolution_cases import NODES, REPS, WIDTH, make_graph, mlp, orthogonal
@@ -137,6 +138,18 @@ def test_errors_are_one_sentence():
     wrapped = localize(layer, REPS, edge_reps="1x1o")
     for call, said in [
         (lambda: wrapped(x, edges), "the second argument of a localized network is its Frames"),
+        (lambda: wrapped(x, edge_index=edges), "is its Frames, got nothing: call it as localized("),
+        (lambda: wrapped(x, None, edges), "is its Frames, got nothing"),
+        (lambda: wrapped(x, torch.eye(3), edges), "is its Frames, got Tensor"),
+        (
+            lambda: wrapped(x, Frames(torch.eye(4)[None]), edges),
+            "matrices [N, 3, 3], got",
+        ),
+        (
+            lambda: wrapped(x, graph.frames, edges, x, 1, 2, 3),
+            "which takes (x, frames, edge_index",
+        ),
+        (lambda: localize(layer, "4x0e+1x1o"), 'the width 16, but Irreps("4x0e+1x1o") has 7'),
         (lambda: wrapped(x, graph.frames, edges, edge_atr=1), "did you mean 'edge_attr'?"),
         (lambda: wrapped(x[:, :5], graph.frames, edges), "last dimension 16, got the shape"),
         (lambda: wrapped(x[:5], graph.frames, edges), "meet frames of 9"),
@@ -158,3 +171,18 @@ def test_errors_are_one_sentence():
         assert "\n" not in str(error.value)
     invariant = localize(pyg.GATConv(16, 8).double(), REPS, out_reps="")
     assert invariant(x, graph.frames, edges).shape == (NODES, 8)
+
+
+@pytest.mark.parametrize("option", ["reps", "out_reps", "edge_reps", "hidden_reps"])
+def test_unknown_notation_shows_its_position(option):
+    given = {"reps": REPS} | {option: "4x0e+1x1q"}
+    with pytest.raises(ValueError, match="found 'q', at position 8") as error:
+        localize(pyg.GATConv(WIDTH, WIDTH, edge_dim=3), **given)
+    notation, mark = str(error.value).splitlines()[1:]
+    assert notation[len(mark) - 1] == "q"
+
+
+def test_layers_whose_representations_differ_are_both_named():
+    first, second = GCNConv("4x0e", "2x1o"), GCNConv("2x1e", "4x0e")
+    with pytest.raises(ValueError, match=r"layer 1 .*Irreps\(\"2x1e\"\).*Irreps\(\"2x1o\"\)"):
+        FrameSequential(first, second)

@@ -39,7 +39,9 @@ class Localized(nn.Module):
         self.reps, self.out_reps, self.hidden_reps = dict(reps), out_reps, hidden_reps
         self.local = local
 
-    def forward(self, x: Tensor | None, frames: Frames, *args: Any, **kwargs: Any) -> Any:
+    def forward(
+        self, x: Tensor | None, frames: Frames | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
         """The network's result, equivariant if R_i -> R_i g^T when the input turns by g.
 
         Args:
@@ -53,9 +55,10 @@ class Localized(nn.Module):
                 the network does not have.
         """
         if not isinstance(frames, Frames):
+            got = "nothing" if frames is None else type(frames).__name__
             raise ValueError(
-                f"the second argument of a localized network is its Frames, got "
-                f"{type(frames).__name__}: localized(x, frames, edge_index)"
+                f"the second argument of a localized network is its Frames, got {got}: call it as "
+                "localized(x, frames, edge_index)"
             )
         given = self._bind(x, args, kwargs)
         first = next(iter(given))
@@ -95,8 +98,10 @@ class Localized(nn.Module):
         try:
             given = dict(signature.bind(x, *args, **kwargs).arguments)
         except TypeError as error:
+            names = ["frames", *signature.parameters]
+            names[:2] = names[1::-1]  # the frames stand second
             raise ValueError(
-                f"{name} takes (x, frames, ...) and then {signature}: {error}"
+                f"{error} for {name}, which takes ({', '.join(names)}) once it is localized"
             ) from None
         for key, parameter in signature.parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD:
@@ -169,8 +174,8 @@ def localize(
         local: node features are local on both sides, for layers inside a network of your own.
 
     Raises:
-        ValueError: for a layer that cannot be localized, with the reason, or a name in `reps` that
-            the network does not have.
+        ValueError: for a layer that cannot be localized, with the reason; a name in `reps` that
+            the network does not have; a width that its features do not have.
 
     >>> import torch, dreibein.frames, torch_geometric.nn
     >>> x, vectors, edge_index = torch.randn(2, 7), torch.randn(2, 3, 3), torch.tensor([[0], [1]])
@@ -181,6 +186,7 @@ def localize(
     """
     require_wrappable(network)
     names = list(_signature(network).parameters)
+    _check_width(network, reps.get(names[0]) if isinstance(reps, Mapping) else reps)
     given = dict(reps) if isinstance(reps, Mapping) else {names[0]: reps}
     edges = edge_reps if isinstance(edge_reps, Mapping) else {"edge_attr": edge_reps}
     given.update({name: rep for name, rep in edges.items() if rep is not None})
@@ -202,6 +208,19 @@ def localize(
         None if hidden_reps is None else parse_reps(hidden_reps),
         local,
     )
+
+
+def _check_width(network: nn.Module, reps: str | Reps | None) -> None:
+    """Refuse a representation that is not as wide as the features that a layer declares."""
+    declared = getattr(network, "in_channels", getattr(network, "embed_dim", None))
+    if reps is None or type(declared) is not int or declared <= 0:
+        return
+    rep = parse_reps(reps)
+    if rep.dim != declared:
+        raise ValueError(
+            f"{type(network).__name__} takes features of the width {declared}, but {rep!r} has "
+            f"{rep.dim}: make one as wide as the other"
+        )
 
 
 def _signature(network: nn.Module) -> inspect.Signature:
