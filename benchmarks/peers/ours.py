@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,38 +83,42 @@ def make(size: Size, weights: dict[str, Tensor], knots: int = 0) -> Potential:
 
 
 class Batches:
-    """Several copies of a molecule in one call: the structures of a batch, with their lists.
+    """Several copies of a molecule as one batch with its neighbor list.
+
+    The list of all copies is searched at once, the copies standing far apart in a row.
 
     Args:
-        case: Structures.
+        case: Structures without a cell, or one structure with a cell.
         cutoff: Å.
-        skin: Å; 0 searches every list in every call.
+        skin: Å; 0 searches in every call.
+        candidates: Whether pairs in the skin may stay in the list.
     """
 
-    def __init__(self, case: Case, cutoff: float, skin: float) -> None:
-        self.cutoff, self.case = cutoff, case
-        self.cell, self.pbc = torch.zeros(3, 3, dtype=torch.float64), torch.zeros(3).bool()
-        self.reused = [SkinNeighbors(cutoff, skin) for _ in range(case.copies)] if skin else None
-        copies, n = case.copies, len(case.numbers)
-        single = make_structure(case.numbers, torch.from_numpy(case.positions))
-        self.structures: Data = join([single] * copies)
-        self.offsets = torch.arange(copies) * n
+    def __init__(self, case: Case, cutoff: float, skin: float, candidates: bool = False) -> None:
+        self.cell = torch.eye(3, dtype=torch.float64) * case.cell
+        self.pbc = torch.full((3,), case.cell > 0)
+        neighbors = SkinNeighbors(cutoff, skin)
+        self.find: Callable[..., Any] = neighbors.candidates if candidates else neighbors
+        self.fresh = (
+            (lambda x: find_neighbors(x, self.cell, self.pbc, cutoff)) if not skin else None
+        )
+        single = make_structure(
+            case.numbers,
+            torch.from_numpy(case.positions),
+            cell=self.cell if case.cell else None,
+        )
+        self.structures: Data = join([single] * case.copies)
+        extent = float(np.ptp(case.positions[:, 0])) + 10.0 * cutoff
+        self.apart = torch.zeros(case.copies, 1, 3, dtype=torch.float64)
+        self.apart[:, 0, 0] = extent * torch.arange(case.copies)
 
     def __call__(self, frame: np.ndarray) -> Data:
-        """The batch at new positions [copies, n, 3], with its neighbor lists."""
+        """The batch at new positions [copies, n, 3], with its neighbor list."""
         pos = torch.from_numpy(frame)
-        lists = [
-            self.reused[k](x, self.cell, self.pbc)
-            if self.reused
-            else find_neighbors(x, self.cell, self.pbc, self.cutoff)
-            for k, x in enumerate(pos)
-        ]
+        row = (pos + self.apart).reshape(-1, 3)
+        pairs = self.find(row, self.cell, self.pbc)
         batch = self.structures
-        batch.pos = pos.reshape(-1, 3)
-        batch.edge_index = torch.cat(
-            [pairs.edge_index + offset for pairs, offset in zip(lists, self.offsets)], dim=1
-        )
-        batch.shift = torch.cat([pairs.shift for pairs in lists])
+        batch.pos, batch.edge_index, batch.shift = pos.reshape(-1, 3), pairs.edge_index, pairs.shift
         return batch
 
 
@@ -126,8 +131,9 @@ def evaluator(
     options = {"backend": mode.backend} if CHOOSES else {}
     evaluate = Evaluator(potential, skin=0.0 if mode.fresh else SKIN, **options)
     if case.copies > 1:
-        batches = Batches(case, size.cutoff, 0.0 if mode.fresh else SKIN)
-        run = getattr(evaluate, "evaluate_batch", potential)
+        fused = mode.backend == "fused"
+        batches = Batches(case, size.cutoff, 0.0 if mode.fresh else SKIN, candidates=fused)
+        run = getattr(evaluate, "frozen", potential)
 
         def batched(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             results = run(batches(frame))

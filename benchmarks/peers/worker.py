@@ -161,13 +161,6 @@ def exact(setting: Setting, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ours = setting.ours
     potential = ours.make(setting.size, setting.weights).double().eval().requires_grad_(False)
     batches = ours.Batches(setting.case, setting.size.cutoff, 0.0)
-    if setting.case.cell:
-        import torch
-
-        batches.cell = torch.eye(3, dtype=torch.float64) * setting.case.cell
-        batches.pbc = torch.ones(3, dtype=torch.bool)
-        batches.structures.cell = batches.cell.unsqueeze(0)
-        batches.structures.pbc = batches.pbc.unsqueeze(0)
     results = potential(batches(frame))
     return results["energy"].numpy(), results["forces"].numpy()
 
