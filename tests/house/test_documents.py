@@ -86,6 +86,23 @@ def test_the_python_of_the_laws_runs():
     assert "broken_laws" in names
 
 
+def test_the_python_on_localizing_runs():
+    names: dict = {}
+    for block in blocks((ROOT / "docs" / "localize.md").read_text(), "python"):
+        exec(block, names)
+    assert names["y"].shape == names["x"].shape
+    assert names["potential"].config.convolution == "GATv2Conv"
+
+
+def test_the_python_on_frames_runs():
+    edges = torch.tensor([[0, 1, 2], [1, 2, 0]])
+    names = {"vectors": torch.randn(3, 3, 3), "edge_index": edges, "weights": torch.ones(3)}
+    names["x_global"] = torch.randn(3, 16 + 24 + 20)
+    for block in blocks((ROOT / "docs" / "frames.md").read_text(), "python"):
+        exec(block, names)
+    assert names["y_global"].shape == names["x_global"].shape
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_extras_exist(path):
     named = re.findall(r"dreibein\[([a-z0-9,]+)\]", path.read_text())
