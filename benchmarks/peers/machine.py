@@ -30,14 +30,16 @@ def moved_bytes(channels: int, layers: int) -> float:
     return 5.0 * (2 + 4 * layers) * 9 * channels * FLOAT
 
 
-def clock(work: Callable[[], object], repeats: int = 7) -> float:
+def median(
+    work: Callable[[], object], clock: Callable[[], float] = time.perf_counter, repeats: int = 7
+) -> float:
     """Median seconds."""
     work()
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = clock()
         work()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return statistics.median(times)
 
 
@@ -61,13 +63,15 @@ def products(rows: int, channels: int) -> dict[str, Callable[[], object]]:
     return found
 
 
-def measure(rows: int, channels: int) -> dict[str, float]:
+def measure(
+    rows: int, channels: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     """Multiply-adds a second of every library, and bytes a second of a copy."""
     work = rows * channels * channels
     with torch.no_grad():
-        rates = {name: work / clock(run) for name, run in products(rows, channels).items()}
+        rates = {name: work / median(run, clock) for name, run in products(rows, channels).items()}
     a, b = torch.ones(16 << 20), torch.ones(16 << 20)
-    return rates | {"copy": 2.0 * FLOAT * a.numel() / clock(lambda: b.copy_(a))}
+    return rates | {"copy": 2.0 * FLOAT * a.numel() / median(lambda: b.copy_(a), clock)}
 
 
 def floor_seconds(atoms: int, channels: int, layers: int, rates: dict[str, float]) -> float:

@@ -95,7 +95,7 @@ def compare(python: Path, task: Result, options: argparse.Namespace) -> Result:
         asked = task | ({"modes": modes} if modes else {})
         processes.append(work(python, asked, options.timeout))
     found = medians(processes)
-    record: Result = {key: task[key] for key in ("kind", "case", "size", "threads")} | {
+    record: Result = {key: task[key] for key in ("kind", "case", "size", "threads", "clock")} | {
         "ms": {name: statistics.median(values) for name, values in found.items()},
         "spread": {name: [min(values), max(values)] for name, values in found.items()},
         "errors": [p["error"] for p in processes if "error" in p],
@@ -224,7 +224,8 @@ def tasks(options: argparse.Namespace) -> list[Result]:
             for case in cases:
                 for threads in options.threads:
                     task = {"kind": kind, "case": case, "size": size, "threads": threads}
-                    made.append(task | {"budget": options.budget, "memory_gib": options.memory})
+                    task |= {"budget": options.budget, "memory_gib": options.memory}
+                    made.append(task | {"clock": options.clock})
     return made
 
 
@@ -243,12 +244,14 @@ def arguments() -> argparse.Namespace:
     add("--modes", nargs="+", help="only these modes, such as 'ours: reference'")
     add("--peers", nargs="+", default=["torchmd-net"], help="torchmd-net, matgl, mace-torch")
     add("--budget", type=float, default=2.0, help="seconds for each mode in each process")
+    add("--clock", choices=("wall", "cpu"), default="wall", help="cpu: one thread, busy machine")
     add("--memory", type=float, default=16.0, help="GiB that a process may take")
     add("--no-memory", action="store_true", help="leave the memory processes out")
     add("--timeout", type=float, default=1800.0, help="seconds for a process")
     add("--cache", type=Path, default=Path(".peers"), help="where the environments are")
     add("--results", type=Path, default=HERE / "results")
-    add("--name", help="name of the result files [date and first threads]")
+    add("--name", help="name of the result files [the date]")
+    add("--append", action="store_true", help="keep the lines of result files of that name")
     return parser.parse_args()
 
 
@@ -268,6 +271,9 @@ def main() -> None:
         "records": [],
     }
     name = options.name or today
+    earlier = options.results / f"{name}.json"
+    if options.append and earlier.exists():
+        report["records"] = json.loads(earlier.read_text(encoding="utf-8"))["records"]
     for task in tasks(options):
         record = compare(python, task, options)
         report["records"].append(record)
