@@ -224,3 +224,19 @@ def test_a_layer_of_ones_own_may_be_smooth_too():
     transport = Transport(identity(), torch.tensor([[0, 1], [1, 0]]))
     out = layer(torch.ones(2, 9), transport, torch.ones(2, 2), torch.tensor([0.0, 1.0]))
     assert out[1].abs().max() == 0 < out[0].abs().max()
+
+
+def test_an_own_weight_that_underflows_makes_no_nan():
+    """The only neighbor, at the cutoff, has a logit that leaves nothing for the atom itself."""
+    options = {"edge_width": 1, "hidden": 4, "options": {}}
+    layer = smooth_convolution("GATv2Conv", parse_reps("4x0n"), **options)
+    with torch.no_grad():
+        for weight in (layer.convolution.att, layer.convolution.lin_edge.weight):
+            weight.fill_(1.0)
+    x = torch.ones(2, 4, requires_grad=True)
+    transport = Transport(identity(), torch.tensor([[1], [0]]))
+    phi = torch.zeros(1, requires_grad=True)
+    out = layer(x, transport, torch.tensor([[300.0]]), phi)
+    first = torch.autograd.grad(out.sum(), (x, phi), create_graph=True)
+    second = torch.autograd.grad(sum(g.sum() for g in first), (x, phi))
+    assert all(bool(g.isfinite().all()) for g in (out, *first, *second))

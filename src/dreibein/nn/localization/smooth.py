@@ -91,7 +91,10 @@ class SmoothConvolution(nn.Module):
             if self.attention:
                 weights = _weights(layer, kwargs)  # [E, heads]
                 factor = envelope[:, None]
-                kept = weights.new_zeros(num_nodes, weights.shape[1])
+                # not quite zero: an atom's own weight may underflow beside one at the cutoff;
+                # the third power, of the second derivative, must not
+                tiny = torch.finfo(weights.dtype).tiny ** (1 / 3)
+                kept = weights.new_full((num_nodes, weights.shape[1]), tiny)
                 kept = kept.index_add(0, receiver, factor * weights)
                 factor = factor / kept.index_select(0, receiver)
             return out * factor.reshape(*factor.shape, *(1,) * (out.ndim - factor.ndim))
