@@ -74,3 +74,16 @@ def test_gradients_of_first_and_second_order() -> None:
 def test_impossible_grids_are_refused(cutoff: float, knots: int, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         RadialGrid(cutoff, knots)
+
+
+def test_a_stretched_grid_is_finer_near_the_origin_and_as_exact() -> None:
+    grid = RadialGrid(5.0, 96, stretch=10.0)
+    gaps = grid.nodes.diff()
+    assert 9.0 < float(gaps[-1] / gaps[0]) < 13.0
+    torch.testing.assert_close(grid.nodes[[2, -3]], torch.tensor([0.0, 5.0]).double())
+    control = grid.coefficients(curve(grid.nodes))
+    r = torch.linspace(0.0, 5.0, 499, dtype=torch.float64, requires_grad=True)
+    found = interpolate(control, *grid.taps(r))
+    (slope,) = torch.autograd.grad(found[:, 1].sum(), r)
+    torch.testing.assert_close(found.detach(), curve(r).detach(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(slope, 3.0 * torch.cos(3.0 * r.detach()), rtol=0, atol=1e-3)

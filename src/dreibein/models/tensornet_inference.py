@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -29,6 +28,7 @@ from dreibein.models.tensornet_tables import constants_of, grid_for
 from dreibein.ops.edge_arrays import ENVELOPES, collect, find_edges, split_rows
 from dreibein.ops.edge_kernels import Edges
 from dreibein.ops.lanes import lane_count
+from dreibein.ops.matmul import ROWS
 from dreibein.systems.graphs import batch_index
 
 Numbers = np.ndarray[Any, Any]
@@ -38,8 +38,8 @@ TABLE_ERROR = {torch.float32: 1e-6, torch.float64: 1e-10}
 """Largest error of filters and of their slopes, root mean square over a
 homogeneous neighborhood, relative to that of each."""
 
-_CACHE_BYTES = 1 << 18
-"""Size of one block of features: two of them and the matrices fit the second-level cache."""
+_CACHE_BYTES = 1 << 16
+"""Size of one block of features: a few of them and some matrices fit the second-level cache."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,10 @@ class TensorNetEngine:
             grid, error, slope_error = grid_for(network, bound)
             self._weights = constants_of(network, grid, self._numpy)
         tables = (self._weights.embedding.table, self._weights.tables)
-        self._knots = grid.knots
+        self._knots, self._stretch = grid.knots, grid.stretch
         self.tables = TableReport(grid.knots, error, slope_error, sum(t.nbytes for t in tables))
-        block = max(4, _CACHE_BYTES // (9 * padded * np.dtype(self._numpy).itemsize))
+        fitting = _CACHE_BYTES // (9 * padded * np.dtype(self._numpy).itemsize)
+        block = max(1, fitting // ROWS[0]) * ROWS[0]
         self._plan = Plan(
             config.channels, block, config.layers, config.symmetry == "SO(3)", forces=True
         )
@@ -99,11 +100,10 @@ class TensorNetEngine:
         self._edges: Edges | None = None
         self._work: list[Work] = []
         self._pool: ThreadPoolExecutor | None = None
-        self._blas = ThreadpoolController().select(user_api="blas")
 
     def __getstate__(self) -> dict[str, Any]:
         kept = ("dtype", "tables", "_numpy", "_cutoff", "_kind", "_row_of", "_weights", "_knots")
-        return {name: getattr(self, name) for name in (*kept, "_plan")}
+        return {name: getattr(self, name) for name in (*kept, "_stretch", "_plan")}
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         self.__dict__.update(kept)
@@ -143,15 +143,14 @@ class TensorNetEngine:
         plan = self._plan._replace(forces=gradients)
         jobs = split_rows(ptr, torch.get_num_threads())
         self._scratch(len(jobs))
-        with self._blas.limit(limits=1):
-            grid = (self._cutoff, self._knots, self._kind)
-            self._share(jobs, lambda work, rows: find_edges(edges, pairs, *grid, *rows))
-            arrays = (self._weights, state, edges)
-            self._share(jobs, lambda work, rows: embedding_pass(*arrays, work, plan, *rows))
-            for layer in range(plan.layers):
-                self._share(jobs, self._layer(layer_pass, arrays, plan, layer))
-            for layer in reversed(range(plan.layers if gradients else 0)):
-                self._share(jobs, self._layer(back_pass, arrays, plan, layer))
+        grid = (self._cutoff, self._knots, self._stretch, self._kind)
+        self._share(jobs, lambda work, rows: find_edges(edges, pairs, *grid, *rows))
+        arrays = (self._weights, state, edges)
+        self._share(jobs, lambda work, rows: embedding_pass(*arrays, work, plan, *rows))
+        for layer in range(plan.layers):
+            self._share(jobs, self._layer(layer_pass, arrays, plan, layer))
+        for layer in reversed(range(plan.layers if gradients else 0)):
+            self._share(jobs, self._layer(back_pass, arrays, plan, layer))
         gradient, strain = np.zeros((atoms, 3)), np.zeros((count, 3, 3))
         if gradients:
             collect(edges, pairs[2], gradient, strain)
@@ -196,7 +195,7 @@ class TensorNetEngine:
     @property
     def _channels(self) -> int:
         """Channels with padding."""
-        return int(self._weights.mix.shape[-1])
+        return len(self._weights.out_bias)
 
 
 def _empty_state(atoms: int, layers: int, channels: int, dtype: type) -> State:

@@ -16,6 +16,7 @@ import numpy as np
 
 from dreibein.ops import atom_kernels as atom
 from dreibein.ops import edge_kernels as edge
+from dreibein.ops.matmul import matmul
 
 Numbers = np.ndarray[Any, Any]
 
@@ -41,7 +42,9 @@ class EmbeddingSum(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Constants of a network; channels padded to a multiple of the lanes, matrices [in, out].
+    """Constants of a network, channels padded to a multiple of V.
+
+    Matrices [in, out] are as `ops.matmul` packs them.
 
     Attributes:
         embedding: Of the first sum.
@@ -170,9 +173,9 @@ class Plan(NamedTuple):
 @_compile
 def _mix(x, weights, out, rows):  # type: ignore[no-untyped-def]
     """I, A, S of a block through one matrix each."""
-    np.dot(x[:rows], weights[0], out[:rows])
-    np.dot(x[rows : 4 * rows], weights[1], out[rows : 4 * rows])
-    np.dot(x[4 * rows : 9 * rows], weights[2], out[4 * rows : 9 * rows])
+    matmul(x, weights[0], out, 0, rows)
+    matmul(x, weights[1], out, rows, 3 * rows)
+    matmul(x, weights[2], out, 4 * rows, 5 * rows)
 
 
 @_compile
@@ -226,7 +229,7 @@ def _layer_norm_back(g, x, weights, moments, rows, channels, padded):  # type: i
 @_compile
 def _head(weights, state, work, plan, first, rows):  # type: ignore[no-untyped-def]
     """Energies from the features in work.b, and their gradient in its place."""
-    padded, width = work.a.shape[1], weights.hidden.shape[1]
+    padded, width = work.a.shape[1], len(weights.last)
     norms, kept, energy, last = work.three, work.slope, state.energy, weights.last
     atom.part_norms(work.b, norms, rows)
     kept[:rows] = norms[:rows]
@@ -234,11 +237,11 @@ def _head(weights, state, work, plan, first, rows):  # type: ignore[no-untyped-d
     _layer_norm(norms, weights.out_norm, work.moments, rows)
     features = np.empty((rows, padded), norms.dtype)
     slope = np.empty((rows, padded), norms.dtype)
-    np.dot(norms[:rows], weights.out, features)
+    matmul(norms, weights.out, features, 0, rows)
     atom.biased_silu(features, weights.out_bias, slope, 0, rows)
     hidden = np.empty((rows, width), norms.dtype)
     hidden_slope = np.empty((rows, width), norms.dtype)
-    np.dot(features, weights.hidden, hidden)
+    matmul(features, weights.hidden, hidden, 0, rows)
     atom.biased_silu(hidden, weights.hidden_bias, hidden_slope, 0, rows)
     for b in range(rows):
         total = weights.last_bias[0]
@@ -247,9 +250,9 @@ def _head(weights, state, work, plan, first, rows):  # type: ignore[no-untyped-d
             hidden[b, f] = last[f] * hidden_slope[b, f]
         energy[first + b] = total
     if plan.forces:
-        np.dot(hidden, weights.hidden_back, features)
+        matmul(hidden, weights.hidden_back, features, 0, rows)
         atom.multiply(features, slope, 0, rows)
-        np.dot(features, weights.out_back, norms[:rows])
+        matmul(features, weights.out_back, norms, 0, rows)
         scale, moments = weights.out_norm, work.moments
         _layer_norm_back(norms, kept, scale, moments, rows, plan.channels, padded)
         atom.part_norms_back(work.b, norms, rows)
@@ -281,9 +284,9 @@ def _embedding_back(weights, state, edges, work, plan, first, rows):  # type: ig
     padded, one, two, three = work.a.shape[1], work.one, work.two, work.three
     atom.gate_back(work.b, state.mixed, state.gates, three, first, rows)
     atom.multiply(three, state.slope_out, first, rows)
-    np.dot(three[:rows], weights.gate_out_back, two[:rows])
+    matmul(three, weights.gate_out_back, two, 0, rows)
     atom.multiply(two, state.slope_in, first, rows)
-    np.dot(two[:rows], weights.gate_in_back, one[:rows])
+    matmul(two, weights.gate_in_back, one, 0, rows)
     norm = state.norm[first : first + rows]
     _moments(norm, work.moments, rows, plan.channels, padded)
     _layer_norm_back(one, norm, weights.norm, work.moments, rows, plan.channels, padded)
@@ -302,9 +305,9 @@ def embedding_pass(weights, state, edges, work, plan, first, last):  # type: ign
         state.norm[begin : begin + rows] = one[:rows]
         _moments(one, work.moments, rows, plan.channels, padded)
         _layer_norm(one, weights.norm, work.moments, rows)
-        np.dot(one[:rows], weights.gate_in, two[:rows])
+        matmul(one, weights.gate_in, two, 0, rows)
         atom.biased_silu(two, weights.gate_in_bias, state.slope_in, begin, rows)
-        np.dot(two[:rows], weights.gate_out, three[:rows])
+        matmul(two, weights.gate_out, three, 0, rows)
         atom.biased_silu(three, weights.gate_out_bias, state.slope_out, begin, rows)
         state.gates[begin : begin + rows] = three[:rows]
         _mix(work.a, weights.mix, work.b, rows)

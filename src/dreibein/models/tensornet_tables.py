@@ -16,11 +16,15 @@ from torch import Tensor
 from dreibein.models.tensornet import TensorNet
 from dreibein.models.tensornet_passes import EmbeddingSum, Weights
 from dreibein.ops.lanes import lane_count
+from dreibein.ops.matmul import pack
 from dreibein.ops.splines import RadialGrid, interpolate
 
 Numbers = np.ndarray[Any, Any]
 
 _MOST_KNOTS = 4096
+
+STRETCH = 10.0
+"""Knots at r = 0 are closer than at the cutoff by about this factor, as radial functions are."""
 
 
 def filters_of(network: TensorNet) -> Callable[[Tensor], Tensor]:
@@ -42,9 +46,9 @@ def grid_for(network: TensorNet, bound: float) -> tuple[RadialGrid, float, float
     cutoff, knots = network.config.cutoff, getattr(network.config, "knots", 0)
     if knots:
         return RadialGrid(cutoff, knots), 0.0, 0.0
-    knots = 64
+    knots = 32
     while knots <= _MOST_KNOTS:
-        grid = RadialGrid(cutoff, knots)
+        grid = RadialGrid(cutoff, knots, stretch=STRETCH)
         error, slope_error = _errors(network, grid)
         if max(error, slope_error) <= bound:
             return grid, error, slope_error
@@ -59,16 +63,17 @@ def _errors(network: TensorNet, grid: RadialGrid) -> tuple[float, float]:
     """Errors of filters and slopes half-way between the knots, relative, envelope included."""
     exact = _double(network)
     middle = ((grid.nodes[2:-3] + grid.nodes[3:-2]) / 2).requires_grad_(False)
-    apart = grid.spacing / 4
+    apart = (grid.nodes[3:-2] - grid.nodes[2:-3]) / 4
     places = torch.stack((middle - apart, middle, middle + apart))
     # neighbors are found in proportion to r^2, and nobody comes close to r = 0
-    weight = (middle * network.envelope(middle)).view(1, -1, 1, 1)
+    weight = (middle * network.envelope(middle) * apart.sqrt()).view(1, -1, 1, 1)
+    tilt = weight / apart.view(1, -1, 1, 1)
     table = exact(grid.nodes).transpose(0, 1)
     spline = [
         interpolate(grid.coefficients(table), *grid.taps(place)).transpose(0, 1) for place in places
     ]
     truth = [exact(place) for place in places]
-    slopes = [weight * (side[2] - side[0]) for side in (spline, truth)]
+    slopes = [tilt * (side[2] - side[0]) for side in (spline, truth)]
     values = [weight * side[1] for side in (spline, truth)]
     return _relative(*values), _relative(*slopes)
 
@@ -114,13 +119,13 @@ def constants_of(network: TensorNet, grid: RadialGrid, dtype: type) -> Weights:
 
     def both(name: str, inputs: int, outputs: int) -> tuple[Numbers, Numbers]:
         weight = double[f"{name}.weight"]
-        return pad(weight.mT, inputs, outputs), pad(weight, outputs, inputs)
+        return pack(pad(weight.mT, inputs, outputs)), pack(pad(weight, outputs, inputs))
 
     def mixing(pattern: str) -> tuple[Numbers, Numbers]:
         names = [pattern.format(k) for k in range(len(layers))] if "{" in pattern else [pattern]
         stacked = [double[f"{name}.weight"] for name in names]
         weight = torch.stack(stacked) if stacked else torch.zeros(0, 3, channels, channels).double()
-        return pad(weight.mT, 1, 1), pad(weight, 1, 1)
+        return pack(pad(weight.mT, 1, 1)), pack(pad(weight, 1, 1))
 
     element = double["embedding.element.weight"]
     pair, bias = double["embedding.pair.weight"], double["embedding.pair.bias"]

@@ -7,7 +7,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from dreibein.ops.splines import BASIS, TAPS
+from dreibein.ops.splines import BASIS, DECAY, TAPS
 
 _compile = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
 
@@ -28,9 +28,18 @@ def _envelope(t, kind):  # type: ignore[no-untyped-def]
 
 
 @_compile
-def _put_taps(taps, slopes, r, base, envelope, tilt, scale):  # type: ignore[no-untyped-def]
-    """Spline weights of a distance times the envelope, and their slopes."""
-    u = r * scale - base
+def _coordinate(t, knots, stretch):  # type: ignore[no-untyped-def]
+    """Place on the grid of t = r / cutoff, in knots, and its derivative; see `RadialGrid`."""
+    if stretch == 0.0:
+        return knots * t, 1.0 * knots
+    decay = np.exp(-DECAY * t)
+    scale = knots / (1.0 + stretch * (1.0 - np.exp(-DECAY)) / DECAY)
+    return scale * (t + stretch * (1.0 - decay) / DECAY), scale * (1.0 + stretch * decay)
+
+
+@_compile
+def _put_taps(taps, slopes, u, envelope, tilt, scale):  # type: ignore[no-untyped-def]
+    """Spline weights at u of an interval times the envelope, and their slopes."""
     for t in range(TAPS):
         value, slope = _WEIGHTS[t, 5], 5.0 * _WEIGHTS[t, 5]
         for power in range(4, 0, -1):
@@ -53,7 +62,7 @@ def _put_direction(unit, h, x, y, z):  # type: ignore[no-untyped-def]
 
 
 @_compile
-def find_edges(edges, pairs, cutoff, knots, kind, first, last):  # type: ignore[no-untyped-def]
+def find_edges(edges, pairs, cutoff, knots, stretch, kind, first, last):  # type: ignore[no-untyped-def]
     """Fill the edges of receivers first ... last that are shorter than the cutoff.
 
     Args:
@@ -62,6 +71,7 @@ def find_edges(edges, pairs, cutoff, knots, kind, first, last):  # type: ignore[
             shift [C, 3] of candidates sorted by receiver.
         cutoff: In Å.
         knots: Intervals of the radial grid.
+        stretch: Of the radial grid.
         kind: Number of the envelope in `ENVELOPES`.
         first: First receiver.
         last: One past the last receiver.
@@ -69,7 +79,7 @@ def find_edges(edges, pairs, cutoff, knots, kind, first, last):  # type: ignore[
     pos, cells, batch, ptr, sender, shift = pairs
     to, taps, slopes, base = edges.sender, edges.taps, edges.slopes, edges.base
     unit, harmonics, inverses, gradient = edges.unit, edges.harmonics, edges.inverse, edges.gradient
-    start, stop, scale = edges.start, edges.stop, knots / cutoff
+    start, stop = edges.start, edges.stop
     for i in range(first, last):
         slot = ptr[i]
         start[i] = slot
@@ -90,10 +100,11 @@ def find_edges(edges, pairs, cutoff, knots, kind, first, last):  # type: ignore[
                 inverses[slot] = inverse
                 gradient[slot] = 0.0
                 _put_direction(unit[slot], harmonics[slot], x * inverse, y * inverse, z * inverse)
-                knot = min(int(r * scale), knots - 1)
+                x, rate = _coordinate(r / cutoff, knots, stretch)
+                knot = min(int(x), knots - 1)
                 base[slot] = knot
                 phi, tilt = _envelope(r / cutoff, kind)
-                _put_taps(taps[slot], slopes[slot], r, knot, phi, tilt / cutoff, scale)
+                _put_taps(taps[slot], slopes[slot], x - knot, phi, tilt / cutoff, rate / cutoff)
                 slot += 1
         stop[i] = slot
 

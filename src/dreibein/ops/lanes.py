@@ -197,6 +197,12 @@ class Row:
     def __init__(self, lanes: "Lanes", address: Any) -> None:
         self.lanes, self.address = lanes, address
 
+    def at(self, element: Integer) -> "Row":
+        """The row from an element on."""
+        builder = self.lanes.builder
+        offset = builder.mul(element.value, ir.Constant(_INDEX, self.lanes.item))
+        return Row(self.lanes, builder.add(self.address, offset))
+
     def _pointer(self, offset: int, what: Any) -> Any:
         builder = self.lanes.builder
         return builder.inttoptr(

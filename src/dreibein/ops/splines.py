@@ -1,13 +1,15 @@
-"""Functions of a distance as quintic B-splines on even knots.
+"""Functions of a distance as quintic B-splines.
 
-    f(r) = sum_{t=0..5} w_t(u) c[k + t],   k = floor(r / h),  u = r / h - k
+    f(r) = sum_{t=0..5} w_t(u) c[k + t],   k = floor(x(r)),  u = x(r) - k
 
-with the six quintic B-splines w_t of one interval. f is four times continuously differentiable, so
+with the six quintic B-splines w_t of one interval and x(r), which counts knots (r / h, or
+stretched). f is four times continuously differentiable, so
 forces and their derivatives are smooth; it is linear in the control points c, and its derivatives
 are the same sum with the derivatives of w_t. Interpolating a function with six bounded derivatives
 errs by O(h^6), its slope by O(h^5).
 """
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -17,6 +19,9 @@ from torch import Tensor
 
 TAPS = 6
 """Control points that a distance sees."""
+
+DECAY = 5.0
+"""Rate at which the density of stretched knots falls, over the cutoff."""
 
 EXTRA = 2
 """Nodes beyond each end of 0 ... cutoff, so that every interval has its six control points."""
@@ -33,27 +38,28 @@ BASIS = (
 
 
 class RadialGrid:
-    """Even knots over 0 ... cutoff, and quintic B-splines on them.
+    """Knots over 0 ... cutoff, and quintic B-splines on them.
+
+    Knots are even in x(t) = t + stretch (1 - exp(-5 t)) / 5, t = r / cutoff: even in r without
+    stretch, else closer by a factor 1 + stretch at r = 0, where radial functions are sharper.
 
     Args:
         cutoff: In Å.
         knots: Intervals between 0 and the cutoff, at least 4.
+        stretch: Not negative.
 
     Raises:
-        ValueError: Fewer than 4 knots, or a cutoff that is not positive.
+        ValueError: Fewer than 4 knots, a cutoff that is not positive, or a negative stretch.
     """
 
-    def __init__(self, cutoff: float, knots: int) -> None:
+    def __init__(self, cutoff: float, knots: int, *, stretch: float = 0.0) -> None:
         if knots < 4:
             raise ValueError(f"a radial table needs at least 4 knots, got {knots}")
         if not cutoff > 0.0:
             raise ValueError(f"the cutoff of a radial table is {cutoff} Å, expected more than 0")
-        self.cutoff, self.knots = float(cutoff), int(knots)
-
-    @property
-    def spacing(self) -> float:
-        """Distance h between knots in Å."""
-        return self.cutoff / self.knots
+        if not stretch >= 0.0:
+            raise ValueError(f"the stretch of a radial table is {stretch}, expected 0 or more")
+        self.cutoff, self.knots, self.stretch = float(cutoff), int(knots), float(stretch)
 
     @property
     def rows(self) -> int:
@@ -63,7 +69,29 @@ class RadialGrid:
     @property
     def nodes(self) -> Tensor:
         """Distances [knots + 5] in Å, float64, at which a function is sampled; two are negative."""
-        return torch.arange(-EXTRA, self.knots + 1 + EXTRA, dtype=torch.float64) * self.spacing
+        target = torch.arange(-EXTRA, self.knots + 1 + EXTRA, dtype=torch.float64)
+        lengths = target * (self.cutoff / self.knots)
+        if self.stretch == 0.0:
+            return lengths
+        for _ in range(60):  # Newton's method; x is smooth and increasing, concave
+            lengths = lengths - (self._coordinate(lengths) - target) / self._rate(lengths)
+        return lengths
+
+    def _coordinate(self, lengths: Tensor) -> Tensor:
+        """Place of distances among the knots: 0 at r = 0, `knots` at the cutoff."""
+        if self.stretch == 0.0:
+            return lengths * (self.knots / self.cutoff)
+        t = lengths / self.cutoff
+        return self._scale * (t + self.stretch * (1.0 - torch.exp(-DECAY * t)) / DECAY)
+
+    def _rate(self, lengths: Tensor) -> Tensor:
+        """Derivative of the place."""
+        decay = torch.exp(-DECAY / self.cutoff * lengths)
+        return self._scale / self.cutoff * (1.0 + self.stretch * decay)
+
+    @property
+    def _scale(self) -> float:
+        return self.knots / (1.0 + self.stretch * (1.0 - math.exp(-DECAY)) / DECAY)
 
     def coefficients(self, values: Tensor) -> Tensor:
         """Control points [knots + 5, ...] of the spline through values [knots + 5, ...].
@@ -80,7 +108,7 @@ class RadialGrid:
         The weights are polynomials in the distance: differentiable to any order. Distances beyond
         the cutoff continue the last interval (an envelope, kept outside, is zero there).
         """
-        scaled = lengths / self.spacing
+        scaled = self._coordinate(lengths)
         base = scaled.detach().floor().clamp(0, self.knots - 1)
         u = scaled - base
         powers = [torch.ones_like(u), u]
@@ -92,13 +120,13 @@ class RadialGrid:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RadialGrid):
             return NotImplemented
-        return (self.cutoff, self.knots) == (other.cutoff, other.knots)
+        return vars(self) == vars(other)
 
     def __hash__(self) -> int:
-        return hash((self.cutoff, self.knots))
+        return hash((self.cutoff, self.knots, self.stretch))
 
     def __repr__(self) -> str:
-        return f"RadialGrid(cutoff={self.cutoff}, knots={self.knots})"
+        return f"RadialGrid({self.cutoff}, {self.knots}, stretch={self.stretch})"
 
 
 def interpolate(coefficients: Tensor, base: Tensor, weights: Tensor) -> Tensor:
