@@ -6,6 +6,7 @@ and two layers whatever the size; it is another kind of network and stands here 
 Both search their neighbors in every call.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,8 @@ def matgl_calculator(size: Size) -> Any:
 
 def mace_calculator(size: Size) -> Any:
     """A two-layer MACE with max_ell 3 and correlation 3 behind its calculator."""
+    # its e3nn 0.4.4 reads a file of constants, its own, in a way that torch refuses by default
+    os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
     import torch
     from e3nn import o3
     from mace.calculators import MACECalculator
