@@ -10,11 +10,11 @@ from dreibein.models.tensornet import (
     ChannelMixing,
     Packing,
     block_norms,
-    edge_tensors,
     matrix_basis,
     matrix_product,
     squared_norm,
 )
+from dreibein.models.tensornet_edges import edge_tensors
 from dreibein.neighbors import attach_neighbors
 from dreibein.systems import make_structure
 from dreibein.testing import random_rotation, sample_molecule

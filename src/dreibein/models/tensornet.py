@@ -15,8 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from dreibein.models.tensornet_config import TensorNetConfig
-from dreibein.nn.radial import Envelope, lengths_and_units, radial_basis
-from dreibein.ops import RadialGrid, interpolate
+from dreibein.models.tensornet_edges import RadialFeatures
+from dreibein.nn.radial import Envelope, radial_basis
+from dreibein.ops import RadialGrid
+from dreibein.ops.messages import embedding, message
+from dreibein.ops.products import anticommutator, product
 from dreibein.systems.graphs import Graph
 
 if TYPE_CHECKING:
@@ -69,27 +72,6 @@ class Packing(nn.Module):
     def spread(self, x: Tensor) -> Tensor:
         """Numbers of the blocks I, A, S [N, 3, F] repeated for each component [N, 9, F]."""
         return x.index_select(1, self.block_of)
-
-
-def edge_tensors(units: Tensor) -> Tensor:
-    """Nine components [E, 9] of 1, [r]x and r r^T - |r|^2/3 for unit vectors r [E, 3] (or 0)."""
-    x, y, z = units.unbind(-1)
-    xx, yy, zz = x * x, y * y, z * z
-    root2 = math.sqrt(2.0)
-    return torch.stack(
-        (
-            torch.full_like(x, math.sqrt(3.0)),
-            root2 * x,
-            root2 * y,
-            root2 * z,
-            root2 * x * z,
-            root2 * x * y,
-            (2.0 * yy - xx - zz) / math.sqrt(6.0),
-            root2 * y * z,
-            (zz - xx) / root2,
-        ),
-        dim=-1,
-    )
 
 
 class ChannelMixing(nn.Module):
@@ -148,7 +130,7 @@ class Embedding(nn.Module):
             nn.SiLU(),
         )
 
-    def forward(self, rows: Tensor, graph: Graph, radial: "RadialFeatures") -> Tensor:
+    def forward(self, rows: Tensor, graph: Graph, radial: RadialFeatures) -> Tensor:
         """Features [N, 9, F].
 
         Args:
@@ -162,6 +144,33 @@ class Embedding(nn.Module):
             self.element.weight, self.pair.weight[:, :channels], self.pair.bias
         )
         senders = nn.functional.linear(self.element.weight, self.pair.weight[:, channels:])
+        if radial.fused:
+            x = self._fused_sum(rows, receivers, senders, radial)
+        else:
+            x = self._sum(rows, receivers, senders, graph, radial)
+        gates = self.gate(self.norm(squared_norm(x))).unflatten(-1, (3, channels))
+        return self.mix(x) * self.packing.spread(gates)
+
+    def _fused_sum(
+        self, rows: Tensor, receivers: Tensor, senders: Tensor, radial: RadialFeatures
+    ) -> Tensor:
+        """X_i without arrays of edges and channels; `receivers` and `senders` are W z + b, W z."""
+        table = radial.table(self.distance)
+        pairs = (receivers.unsqueeze(1) + senders).flatten(0, 1)
+        x = embedding(radial.edge_taps, radial.tensors, table, pairs, radial.edges)
+        loop = math.sqrt(3.0) * radial.at_zero(table)[0] * (receivers + senders)
+        return torch.cat((x[:, :1] + loop.index_select(0, rows).unsqueeze(1), x[:, 1:]), dim=1)
+
+    def _sum(
+        self,
+        rows: Tensor,
+        receivers: Tensor,
+        senders: Tensor,
+        graph: Graph,
+        radial: RadialFeatures,
+    ) -> Tensor:
+        """X_i in plain PyTorch."""
+        channels = self.pair.out_features
         z_receiver, z_sender = receivers.index_select(0, rows), senders.index_select(0, rows)
         pair = z_receiver.index_select(0, graph.receiver) + z_sender.index_select(0, graph.sender)
         weights = radial.filters(self.distance)
@@ -171,9 +180,7 @@ class Embedding(nn.Module):
         x = x.index_add(0, graph.receiver, messages)
         # the self-loop has no direction: it feeds the scalar part alone
         loop = math.sqrt(3.0) * weights[-1, 0] * (z_receiver + z_sender)
-        x = torch.cat((x[:, :1] + loop.unsqueeze(1), x[:, 1:]), dim=1)
-        gates = self.gate(self.norm(squared_norm(x))).unflatten(-1, (3, channels))
-        return self.mix(x) * self.packing.spread(gates)
+        return torch.cat((x[:, :1] + loop.unsqueeze(1), x[:, 1:]), dim=1)
 
 
 class Interaction(nn.Module):
@@ -204,7 +211,7 @@ class Interaction(nn.Module):
         self.mix_out = ChannelMixing(channels)
 
     def forward(
-        self, x: Tensor, charge_factor: Tensor, graph: Graph, radial: "RadialFeatures"
+        self, x: Tensor, charge_factor: Tensor, graph: Graph, radial: RadialFeatures
     ) -> Tensor:
         """Updated features [N, 9, F].
 
@@ -214,9 +221,16 @@ class Interaction(nn.Module):
             graph: The structures.
             radial: Radial features of the edges and of a self-loop.
         """
-        filters = self.packing.spread(radial.filters(self.filter))  # [E + 1, 9, F]
         x = x / (squared_norm(x) + 1.0).unsqueeze(1)
         y = self.mix_in(x)
+        if radial.fused:
+            table = radial.table(self.filter)
+            m = message(radial.edge_taps, table, y, radial.edges)
+            m = m + self.packing.spread(radial.at_zero(table).unsqueeze(0)) * y
+            c = 2.0 * product(y, m) if self.chiral else charge_factor * anticommutator(y, m)
+            d = self.mix_out(c / (squared_norm(c) + 1.0).unsqueeze(1))
+            return x + d + charge_factor * product(d, d)
+        filters = self.packing.spread(radial.filters(self.filter))  # [E + 1, 9, F]
         messages = filters[:-1] * y.index_select(0, graph.sender)
         m = (filters[-1] * y).index_add(0, graph.receiver, messages)
         y_matrix, m_matrix = self.packing.matrices(y), self.packing.matrices(m)
@@ -237,46 +251,6 @@ def matrix_product(a: Tensor, b: Tensor) -> Tensor:
     both derivatives too.
     """
     return (a.unsqueeze(3) * b.unsqueeze(1)).sum(2)
-
-
-class RadialFeatures:
-    """What depends on an edge's vector alone, computed once and shared by all layers.
-
-    With a grid, networks of the radial features are evaluated at its nodes alone, and the edges
-    interpolate: f(r) = phi(r) sum_t w_t(r) c[k(r) + t], c linear in the values at the nodes. The
-    envelope phi stays outside the table, so what happens at the cutoff is exact.
-
-    Attributes:
-        features: Radial basis [E + 1, R], the last row a self-loop (r = 0); [K + 5, R] at the
-            nodes of a grid.
-        envelope: phi(r) [E + 1].
-        tensors: Components of 1, [r]x, r r^T - 1/3 of each edge [E, 9].
-    """
-
-    def __init__(
-        self, graph: Graph, basis: nn.Module, envelope: Envelope, grid: RadialGrid | None = None
-    ) -> None:
-        # the published direction is from sender to receiver, opposite to the edge vector
-        lengths, units = lengths_and_units(-graph.vectors)
-        lengths = torch.cat((lengths, lengths.new_zeros(1)))
-        self.grid = grid
-        if grid is None:
-            self.features: Tensor = basis(lengths)
-        else:
-            self.features = basis(grid.nodes.to(lengths))
-            self.base, self.taps = grid.taps(lengths)
-        self.envelope: Tensor = envelope(lengths)
-        self.tensors: Tensor = edge_tensors(units)
-
-    def filters(self, network: nn.Module) -> Tensor:
-        """phi(r) network(features) of each edge and of the self-loop [E + 1, 3, F]."""
-        values = network(self.features)
-        if self.grid is None:
-            values = values * self.envelope.unsqueeze(-1)
-        else:
-            taps = self.taps * self.envelope.unsqueeze(-1)
-            values = interpolate(self.grid.coefficients(values), self.base, taps)
-        return values.unflatten(-1, (3, values.shape[-1] // 3))
 
 
 class TensorNet(nn.Module):
@@ -354,10 +328,23 @@ class TensorNet(nn.Module):
 
         return TensorNetEngine(self)
 
+    def _sums_are_fused(self, graph: Graph) -> bool:
+        """Whether compiled operators, differentiable to any order, take the sums over edges."""
+        known = graph.vectors.dtype in (torch.float32, torch.float64)
+        return (
+            self.grid is not None
+            and known
+            and graph.vectors.device.type == "cpu"
+            and self.backend != "reference"
+        )
+
     def tensor_features(self, graph: Graph) -> Tensor:
         """Packed tensors after the last layer [N, 9, F]."""
-        radial = RadialFeatures(graph, self.radial, self.envelope, self.grid)
-        x = self.embedding(self.row_of[graph.z], graph, radial)
+        rows, pair = self.row_of[graph.z], None
+        if self._sums_are_fused(graph):
+            pair = rows[graph.receiver] * len(self.elements) + rows[graph.sender]
+        radial = RadialFeatures(graph, self.radial, self.envelope, self.grid, pair)
+        x = self.embedding(rows, graph, radial)
         charge = graph.charge.index_select(0, graph.batch).view(-1, 1, 1)
         charge_factor = 1.0 + CHARGE_SCALE * charge
         for interaction in self.interactions:
