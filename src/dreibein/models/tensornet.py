@@ -313,14 +313,21 @@ class TensorNet(nn.Module):
         Raises:
             ValueError: `backend` is "fused", and the pass does not exist for this network.
         """
-        from dreibein.models.tensornet_gradients import energies_and_pull, misfit
+        from dreibein.models.tensornet_gradients import energies_and_pull, misfit, odd_graph
 
-        reason = misfit(self, graph)
+        reason = misfit(self, graph.vectors.device, graph.vectors.dtype) or odd_graph(graph)
         if self.backend == "reference" or (self.backend == "auto" and reason):
             return None
         if reason:
             raise ValueError(f"the fused backend cannot train this TensorNet: {reason}")
         return energies_and_pull(self, graph)
+
+    def training_backend(self, device: torch.device, dtype: torch.dtype) -> str:
+        """What a step of training on forces runs on, in words."""
+        from dreibein.models.tensornet_gradients import misfit
+
+        reason = "chosen" if self.backend == "reference" else misfit(self, device, dtype)
+        return f"reference ({reason})" if reason else "fused (one pass, no autograd graph)"
 
     def engine(self) -> "TensorNetEngine":
         """Energies and gradients at the present weights without autograd, for simulation."""

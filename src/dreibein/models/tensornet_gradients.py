@@ -21,7 +21,7 @@ from dreibein.models.tensornet_steps import Weights
 from dreibein.models.tensornet_training import Piece, PieceWork
 from dreibein.ops.lanes import lane_count
 from dreibein.ops.splines import RadialGrid
-from dreibein.ops.workspaces import Workspace, borrow, borrowed, give_back
+from dreibein.ops.workspaces import borrow, borrowed, give_back
 from dreibein.systems.graphs import Graph
 
 if TYPE_CHECKING:
@@ -34,22 +34,28 @@ _SERIAL_ATOMS = 32
 """Batches with fewer atoms are one piece for one thread."""
 
 
-def misfit(network: "TensorNet", graph: Graph) -> str:
-    """Why the pass does not exist for this network and graph; empty where it does."""
-    kind = graph.vectors.dtype
+def misfit(network: "TensorNet", device: torch.device, dtype: torch.dtype) -> str:
+    """Why the pass does not exist for this network; empty where it does."""
     if network.grid is None:
         return "its filters are evaluated at every edge (knots is 0)"
-    if graph.vectors.device.type != "cpu":
-        return f"it is on {graph.vectors.device}, and the pass is for CPUs"
-    if kind not in (torch.float32, torch.float64):
-        return f"its precision is {kind}, and the pass knows float32 and float64"
-    lanes = lane_count(_numpy_type(kind))
+    if device.type != "cpu":
+        return f"it is on {device}, and the pass is for CPUs"
+    if dtype not in (torch.float32, torch.float64):
+        return f"its precision is {dtype}, and the pass knows float32 and float64"
+    lanes = lane_count(_numpy_type(dtype))
     if network.config.channels % lanes:
         return f"{network.config.channels} channels are not a multiple of {lanes}"
+    return ""
+
+
+def odd_graph(graph: Graph) -> str:
+    """Why the pass does not exist for this graph; empty where it does."""
     if graph.num_atoms == 0:
         return "the batch has no atoms"
     if not bool((graph.receiver[1:] >= graph.receiver[:-1]).all()):
         return "edges are not sorted by receiver"
+    if not bool((graph.batch[1:] >= graph.batch[:-1]).all()):
+        return "structures do not stand one after the other"
     return ""
 
 
@@ -242,6 +248,3 @@ def _pool(count: int, process: int) -> ThreadPoolExecutor:
 
 def _numpy_type(dtype: torch.dtype) -> type:
     return np.float32 if dtype == torch.float32 else np.float64
-
-
-__all__ = ["Workspace", "energies_and_pull", "misfit", "trained_tensors"]

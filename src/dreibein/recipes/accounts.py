@@ -54,7 +54,14 @@ def announce(
         training.precision,
         training.matmul_precision,
     )
+    logger.info("training backend: %s", training_backend(potential, fabric.device))
     logger.info("run folder: %s", folder)
+
+
+def training_backend(potential: Potential, device: torch.device) -> str:
+    """What a training step runs on, in words; networks without a choice are plain PyTorch."""
+    describe = getattr(potential.network, "training_backend", None)
+    return describe(device, potential.dtype) if describe else "reference"
 
 
 def card(config: RunConfig, splits: Splits, result: FitResult, fabric: Fabric) -> dict[str, Any]:
