@@ -48,16 +48,20 @@ def test_vectors_do_not_jump_when_neighbors_change():
     """A point passes from ninth to eighth nearest: soft frames move by steps that shrink."""
     frames = predictor()
     base = 0.4 * randn(12, 3, seed=4)
+    far, near = 3.0 * base[11], 0.1 * base[11]
 
     def largest_step(count):
-        far, near = 3.0 * base[11], 0.1 * base[11]
-        path = torch.linspace(0, 1, count).double()
-        matrices = torch.stack(
-            [frames(torch.cat((base[:11], (far + t * (near - far))[None]))).matrices for t in path]
-        )
+        path = torch.linspace(0, 1, count).double()[:, None]
+        clouds = base.repeat(count, 1, 1)
+        clouds[:, 11] = far + path * (near - far)
+        batch = torch.arange(count).repeat_interleave(12)
+        matrices = frames(clouds.flatten(0, 1), batch).matrices.view(count, 12, 3, 3)
         return (matrices[1:] - matrices[:-1]).detach().abs().max()
 
     assert largest_step(400) < 0.2 * largest_step(40)
+    # the mutant: neighbors that count until they are replaced
+    frames.predictor.envelope = torch.nn.Hardtanh(1.0, 1.0 + 1e-15)
+    assert largest_step(400) > 0.5 * largest_step(40)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
