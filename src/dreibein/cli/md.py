@@ -80,6 +80,7 @@ def md(
     Options left out take the defaults in brackets; with --restart, those of the run.
     """
     from dreibein.cli.console import progress_bar
+    from dreibein.nn import FrozenPotential
     from dreibein.simulate import run_dynamics
 
     given = {
@@ -101,7 +102,7 @@ def md(
         "max_force": max_force,
     }
     config = make_config({k: v for k, v in given.items() if v is not None}, output, restart)
-    potential = load_potential(model, device, dtype)
+    potential = FrozenPotential(load_potential(model, device, dtype), backend)
     atoms = None
     if restart and (structure is not None or charge is not None):
         raise ValueError("a restart goes on from its own file: leave out STRUCTURE and --charge")
@@ -118,7 +119,6 @@ def md(
             restart=restart,
             overwrite=overwrite,
             skin=skin,
-            backend=backend,
             progress=progress,
         )
     print_result(result, output)

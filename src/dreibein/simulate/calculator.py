@@ -13,6 +13,7 @@ from dreibein.simulate.evaluator import DEFAULT_SKIN, Evaluator
 from dreibein.systems.cells import to_voigt
 
 if TYPE_CHECKING:
+    from dreibein.nn.frozen import FrozenPotential
     from dreibein.nn.potential import Potential
 
 
@@ -24,7 +25,7 @@ class Calculator(AseCalculator):
     Voigt order xx yy zz yz xz xy) exists for cells that are periodic in three dimensions.
 
     Args:
-        potential: A potential, or the path of a model file.
+        potential: A potential, frozen or not, or the path of a model file.
         device: Where to load a model file; a potential stays where it is.
         dtype: Precision to load a model file in, by default the one it was saved in.
         skin: Extra radius in Å of the neighbor list kept between calls.
@@ -35,7 +36,7 @@ class Calculator(AseCalculator):
 
     def __init__(
         self,
-        potential: "Potential | str | Path",
+        potential: "Potential | FrozenPotential | str | Path",
         *,
         device: str = "cpu",
         dtype: torch.dtype | None = None,

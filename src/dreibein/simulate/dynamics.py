@@ -15,6 +15,7 @@ from dreibein.simulate.restarts import RESTART_NAME, read_restart
 from dreibein.simulate.runs import Progress, Run
 
 if TYPE_CHECKING:
+    from dreibein.nn.frozen import FrozenPotential
     from dreibein.nn.potential import Potential
 
 # The brief relaxation before a start: far enough to take the strain out of a guessed conformer.
@@ -24,14 +25,13 @@ _RELAX_STEPS = 200
 
 def run_dynamics(
     atoms: Atoms | None,
-    potential: "Potential",
+    potential: "Potential | FrozenPotential",
     config: DynamicsConfig,
     folder: str | Path,
     *,
     restart: bool = False,
     overwrite: bool = False,
     skin: float = DEFAULT_SKIN,
-    backend: str = "auto",
     progress: Progress | None = None,
 ) -> DynamicsResult:
     """Run molecular dynamics and write thermo.csv, trajectory.extxyz, restart.npz, dynamics.json.
@@ -42,13 +42,12 @@ def run_dynamics(
 
     Args:
         atoms: Where to start; not changed. None for a restart.
-        potential: Energies and forces.
+        potential: Energies and forces; frozen with a backend where one is to be chosen.
         config: The choices; for a restart its physics must be that of the first start.
         folder: Made if absent.
         restart: Continue the run in `folder` up to the duration in `config`.
         overwrite: Replace a run that is there.
         skin: Extra radius in Å of the neighbor list kept between steps.
-        backend: "auto", "reference" or "fused"; see `dreibein.nn.FrozenPotential`.
         progress: Called with steps done, steps in all, and a note.
 
     Raises:
@@ -58,7 +57,7 @@ def run_dynamics(
             does not fit.
     """
     folder = Path(folder)
-    calculator = Calculator(potential, skin=skin, backend=backend)
+    calculator = Calculator(potential, skin=skin)
     if restart:
         run = _continue(folder, calculator, config)
     elif atoms is None:
@@ -79,7 +78,7 @@ def _start(atoms: Atoms, folder: Path, calculator: Calculator, config: DynamicsC
     calculator.evaluator.check(atoms.numbers)  # before anything is written
     if config.relax_first:
         atoms = relax_structure(
-            atoms, calculator.potential, fmax=_RELAX_FMAX, steps=_RELAX_STEPS
+            atoms, calculator.evaluator.frozen, fmax=_RELAX_FMAX, steps=_RELAX_STEPS
         ).atoms
     atoms = atoms.copy()
     atoms.calc = calculator

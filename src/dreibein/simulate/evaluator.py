@@ -29,22 +29,28 @@ class Evaluator:
     moved too far for the skin. Engines (ASE and whatever else drives the atoms) sit on this.
 
     Args:
-        potential: Its present weights are used, whatever becomes of them later.
+        potential: Its present weights are used, whatever becomes of them later; or frozen already.
         skin: Extra radius in Å of the neighbor list that is kept between calls.
-        backend: "auto", "reference" or "fused"; see `FrozenPotential`.
+        backend: "auto", "reference" or "fused", for a potential that is not frozen yet.
 
     Attributes:
-        potential: As given.
+        potential: The potential.
         frozen: What evaluates it; `frozen.describe()` tells how.
     """
 
     def __init__(
-        self, potential: "Potential", *, skin: float = DEFAULT_SKIN, backend: str = "auto"
+        self,
+        potential: "Potential | FrozenPotential",
+        *,
+        skin: float = DEFAULT_SKIN,
+        backend: str = "auto",
     ) -> None:
         if not skin >= 0.0:
             raise ValueError(f"the neighbor skin is {skin} Å, expected 0 or more")
-        self.frozen = FrozenPotential(potential, backend)
-        self.potential = potential
+        if not isinstance(potential, FrozenPotential):
+            potential = FrozenPotential(potential, backend)
+        self.frozen = potential
+        self.potential = potential.potential
         self.skin = float(skin)
         self._cell, self._pbc = np.zeros((3, 3)), np.zeros(3, dtype=bool)
         self.forget()

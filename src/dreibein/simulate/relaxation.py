@@ -17,6 +17,7 @@ from dreibein.simulate.guards import BlowUpError, Bounds, find_bad_motion, find_
 from dreibein.simulate.records import AppendedFile, frame_text, with_results
 
 if TYPE_CHECKING:
+    from dreibein.nn.frozen import FrozenPotential
     from dreibein.nn.potential import Potential
 
 # A rise of the energy (eV) above its lowest value that ends a stretch of L-BFGS, and the length of
@@ -53,7 +54,7 @@ class RelaxationResult:
 
 def relax_structure(
     atoms: Atoms,
-    potential: "Potential",
+    potential: "Potential | FrozenPotential",
     *,
     fmax: float = 0.01,
     steps: int = 500,
