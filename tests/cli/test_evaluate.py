@@ -130,12 +130,14 @@ def test_info(run):
         "Cu -0.5",
         "level_of_theory: EMT",
         "forces_mae_mev_per_a: 1.5",
+        "reference (autograd, float32); fused (radial tables of",
     ):
         assert words in result.stdout, words
     found = as_json("info", run / "model.safetensors")
     assert found["reference_energies"] == {"Al": 0.0, "Cu": -0.5}
     assert found["parameters"] > 1000
     assert len(found["sha256"]) == 64
+    assert found["simulates with"] == "fused"
 
 
 def test_info_of_what_is_no_model(tmp_path):

@@ -52,6 +52,8 @@ def show(facts: Mapping[str, Any]) -> None:
         "output scale": f"{facts['scale']:.6g} {energy}",
         "shift per atom": f"{facts['shift']:.6g} {energy}",
         "references": f"{references} {energy}",
+        "backends": "; ".join(facts["backends"].values()),
+        "simulates with": facts["simulates with"],
         "written with": _words(facts["versions"]),
     }
     for name, value in lines.items():

@@ -7,6 +7,7 @@ from typing import Any
 from ase.data import chemical_symbols
 
 from dreibein.models import load_model, model_file, read_header
+from dreibein.nn import FrozenPotential, backends_of
 
 
 def model_facts(path: str | Path) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def model_facts(path: str | Path) -> dict[str, Any]:
     file = model_file(path)
     header, potential = read_header(file), load_model(file)
     config = dict(header["config"])
-    references = potential.reference_energies
+    references, there = potential.reference_energies, backends_of(potential)
     return {
         "file": str(file),
         "bytes": file.stat().st_size,
@@ -38,6 +39,8 @@ def model_facts(path: str | Path) -> dict[str, Any]:
         "scale": float(potential.scale),
         "shift": float(potential.shift),
         "reference_energies": {chemical_symbols[z]: e for z, e in references.items()},
+        "backends": {name: FrozenPotential(potential, name).describe() for name in there},
+        "simulates with": FrozenPotential(potential).backend,
         "versions": header["versions"],
         "card": header["card"],
     }
