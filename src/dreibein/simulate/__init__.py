@@ -3,8 +3,10 @@
 from dreibein.simulate.calculator import Calculator
 from dreibein.simulate.dynamics import DynamicsResult, run_dynamics
 from dreibein.simulate.dynamics_config import DynamicsConfig
+from dreibein.simulate.engines import standard_box
 from dreibein.simulate.evaluator import Evaluator
 from dreibein.simulate.guards import BlowUpError
+from dreibein.simulate.openmm_force import openmm_force, openmm_system
 from dreibein.simulate.relaxation import RelaxationResult, relax_structure
 from dreibein.simulate.speed import Memory, Speed, available_backends, measure_speed
 from dreibein.simulate.thermo import read_thermo
@@ -20,7 +22,10 @@ __all__ = [
     "Speed",
     "available_backends",
     "measure_speed",
+    "openmm_force",
+    "openmm_system",
     "read_thermo",
     "relax_structure",
     "run_dynamics",
+    "standard_box",
 ]
