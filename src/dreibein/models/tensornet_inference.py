@@ -5,7 +5,8 @@ engine is made; what remains are sums over neighbors and matrix products of atom
 stored per edge and channel, and no autograd graph is built.
 """
 
-from collections.abc import Callable
+import logging
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -15,28 +16,30 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from dreibein.models.tensornet import CHARGE_SCALE, TensorNet
+from dreibein.models.tensornet import TensorNet
 from dreibein.models.tensornet_passes import (
     Plan,
+    Share,
     State,
     Work,
-    back_pass,
-    embedding_pass,
-    layer_pass,
+    all_passes,
 )
 from dreibein.models.tensornet_tables import constants_of, grid_for
-from dreibein.ops.edge_arrays import ENVELOPES, collect, find_edges, split_rows
+from dreibein.ops.edge_arrays import ENVELOPES, collect, split_rows
 from dreibein.ops.edge_kernels import Edges
 from dreibein.ops.lanes import lane_count
 from dreibein.ops.matmul import ROWS
 from dreibein.systems.graphs import batch_index
 
 Numbers = np.ndarray[Any, Any]
-Job = Callable[[Work, tuple[int, int]], None]
+logger = logging.getLogger(__name__)
 
 TABLE_ERROR = {torch.float32: 1e-6, torch.float64: 1e-10}
 """Largest error of filters and of their slopes, root mean square over a
 homogeneous neighborhood, relative to that of each."""
+
+_ATOMS_PER_THREAD = 12
+"""Fewer are done before another thread has woken up."""
 
 _CACHE_BYTES = 1 << 16
 """Size of one block of features: a few of them and some matrices fit the second-level cache."""
@@ -79,18 +82,18 @@ class TensorNetEngine:
         lanes = lane_count(self._numpy)
         padded = -(-config.channels // lanes) * lanes
         bound = TABLE_ERROR[self.dtype] if table_error is None else table_error
-        self._cutoff, self._kind = float(config.cutoff), ENVELOPES.index(config.envelope)
-        self._row_of = network.row_of.cpu().numpy()
+        kind = ENVELOPES.index(config.envelope)
+        self._row_of, self._charge_scale = network.row_of.cpu().numpy(), config.charge_scale
         with torch.no_grad():
             grid, error, slope_error = grid_for(network, bound)
             self._weights = constants_of(network, grid, self._numpy)
         tables = (self._weights.embedding.table, self._weights.tables)
-        self._knots, self._stretch = grid.knots, grid.stretch
+        self._grid = (float(config.cutoff), grid.knots, grid.stretch, kind)
         self.tables = TableReport(grid.knots, error, slope_error, sum(t.nbytes for t in tables))
         fitting = _CACHE_BYTES // (9 * padded * np.dtype(self._numpy).itemsize)
         block = max(1, fitting // ROWS[0]) * ROWS[0]
         self._plan = Plan(
-            config.channels, block, config.layers, config.symmetry == "SO(3)", forces=True
+            config.channels, block, config.layers, config.symmetry == "SO(3)", config.head == "gated", True
         )
         self._start()
 
@@ -99,11 +102,11 @@ class TensorNetEngine:
         self._state: State | None = None
         self._edges: Edges | None = None
         self._work: list[Work] = []
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("dtype", "tables", "_numpy", "_cutoff", "_kind", "_row_of", "_weights", "_knots")
-        return {name: getattr(self, name) for name in (*kept, "_stretch", "_plan")}
+        kept = ("dtype", "tables", "_numpy", "_row_of", "_charge_scale", "_weights", "_grid", "_plan")
+        return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         self.__dict__.update(kept)
@@ -139,18 +142,27 @@ class TensorNetEngine:
         state.kind[:] = self._row_of[structures.z.numpy()]
         state.charge[:] = 1.0
         if "charge" in structures:
-            state.charge[:] += (CHARGE_SCALE * structures.charge.numpy())[pairs[2]]
+            state.charge[:] += (self._charge_scale * structures.charge.numpy())[pairs[2]]
         plan = self._plan._replace(forces=gradients)
-        jobs = split_rows(ptr, torch.get_num_threads())
-        self._scratch(len(jobs))
-        grid = (self._cutoff, self._knots, self._stretch, self._kind)
-        self._share(jobs, lambda work, rows: find_edges(edges, pairs, *grid, *rows))
-        arrays = (self._weights, state, edges)
-        self._share(jobs, lambda work, rows: embedding_pass(*arrays, work, plan, *rows))
-        for layer in range(plan.layers):
-            self._share(jobs, self._layer(layer_pass, arrays, plan, layer))
-        for layer in reversed(range(plan.layers if gradients else 0)):
-            self._share(jobs, self._layer(back_pass, arrays, plan, layer))
+        threads = max(1, min(torch.get_num_threads(), atoms // _ATOMS_PER_THREAD))
+        ranges = split_rows(ptr, threads)
+        self._scratch(len(ranges))
+        meeting = np.zeros(1, np.int64)
+        shares = [Share(*rows, len(ranges), meeting) for rows in ranges]
+        arguments = (self._weights, state, edges, pairs, self._grid)
+        if not all_passes.signatures:
+            logger.info(
+                "loading compiled kernels; where they were never used before they are made first, "
+                "which takes about half a minute"
+            )
+        waiting = [
+            self._threads.submit(all_passes, *arguments, work, plan, share)
+            for work, share in zip(self._work[1:], shares[1:], strict=False)
+        ]
+        for share in shares[:1]:
+            all_passes(*arguments, self._work[0], plan, share)
+        for one in waiting:
+            one.result()
         gradient, strain = np.zeros((atoms, 3)), np.zeros((count, 3, 3))
         if gradients:
             collect(edges, pairs[2], gradient, strain)
@@ -158,22 +170,13 @@ class TensorNetEngine:
         energies = torch.from_numpy(state.energy.astype(np.float64))
         return energies, torch.from_numpy(gradient), torch.from_numpy(strain)
 
-    @staticmethod
-    def _layer(run: Callable[..., None], arrays: Any, plan: Plan, layer: int) -> Job:
-        return lambda work, rows: run(*arrays, work, plan, layer, *rows)
-
-    def _share(self, jobs: list[tuple[int, int]], run: Job) -> None:
-        """Run every range of rows, the last on this thread."""
-        if len(jobs) > 1 and self._pool is None:
-            self._pool = ThreadPoolExecutor(thread_name_prefix="dreibein")
-        waiting = [
-            self._pool.submit(run, work, rows)  # type: ignore[union-attr]
-            for work, rows in zip(self._work[1:], jobs[:-1], strict=False)
-        ]
-        for rows in jobs[-1:]:
-            run(self._work[0], rows)
-        for one in waiting:
-            one.result()
+    @property
+    def _threads(self) -> ThreadPoolExecutor:
+        """Threads that meet need a place each: as many as the machine has, or were asked for."""
+        asked = max(torch.get_num_threads(), os.cpu_count() or 1)
+        if self._pool is None or self._pool[0] < asked:
+            self._pool = asked, ThreadPoolExecutor(asked, thread_name_prefix="dreibein")
+        return self._pool[1]
 
     def _room(self, atoms: int, candidates: int) -> tuple[State, Edges]:
         """Arrays for so many atoms and edges, kept from call to call."""

@@ -14,9 +14,12 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
+from dreibein.models.tensornet_heads import GatedWeights, gated_head
 from dreibein.ops import atom_kernels as atom
 from dreibein.ops import edge_kernels as edge
+from dreibein.ops.edge_arrays import find_edges
 from dreibein.ops.matmul import matmul
+from dreibein.ops.meeting import meet
 
 Numbers = np.ndarray[Any, Any]
 
@@ -25,6 +28,9 @@ EPSILON = 1e-5  # of the layer norms, PyTorch's default
 _compile = numba.njit(
     nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"}
 )
+# made part of the one function that is called: a function of its own is compiled once for itself
+# and once more in each that calls it
+_part = numba.njit(inline="always")
 
 
 class EmbeddingSum(NamedTuple):
@@ -47,6 +53,7 @@ class Weights(NamedTuple):
     Matrices [in, out] are as `ops.matmul` packs them.
 
     Attributes:
+        gated: Of a gated head.
         embedding: Of the first sum.
         tables: Control points of each layer [L, C, knots, 3, V].
         here: Filters at distance 0 of each layer [L, C, 3, V].
@@ -63,6 +70,7 @@ class Weights(NamedTuple):
         last_bias: [1].
     """
 
+    gated: GatedWeights
     embedding: EmbeddingSum
     tables: Numbers
     here: Numbers
@@ -108,7 +116,7 @@ class State(NamedTuple):
         to_y: Gradients with respect to y [C, N, 9, V].
         energy: [N].
         kind: Row of each atom's element [N].
-        charge: 1 + 0.1 Q of each atom's structure [N].
+        charge: 1 + charge_scale Q of each atom's structure [N].
     """
 
     x0: Numbers
@@ -152,6 +160,22 @@ class Work(NamedTuple):
     moments: Numbers
 
 
+class Share(NamedTuple):
+    """What one thread does.
+
+    Attributes:
+        first: Its first atom.
+        last: One past its last atom.
+        threads: How many threads there are.
+        meeting: Counts arrivals, [1] int64, zero at the start, one for all threads.
+    """
+
+    first: int
+    last: int
+    threads: int
+    meeting: Numbers
+
+
 class Plan(NamedTuple):
     """Sizes that a pass needs.
 
@@ -160,6 +184,7 @@ class Plan(NamedTuple):
         block: Atoms in a block.
         layers: L.
         chiral: SO(3) instead of O(3).
+        gated: A gated head.
         forces: Go back as well.
     """
 
@@ -167,10 +192,11 @@ class Plan(NamedTuple):
     block: int
     layers: int
     chiral: bool
+    gated: bool
     forces: bool
 
 
-@_compile
+@_part
 def _mix(x, weights, out, rows):  # type: ignore[no-untyped-def]
     """I, A, S of a block through one matrix each."""
     matmul(x, weights[0], out, 0, rows)
@@ -178,7 +204,7 @@ def _mix(x, weights, out, rows):  # type: ignore[no-untyped-def]
     matmul(x, weights[2], out, 4 * rows, 5 * rows)
 
 
-@_compile
+@_part
 def _moments(x, moments, rows, channels, padded):  # type: ignore[no-untyped-def]
     """Mean and 1 / deviation of each row, without the padding channels."""
     parts = x.shape[1] // padded
@@ -195,7 +221,7 @@ def _moments(x, moments, rows, channels, padded):  # type: ignore[no-untyped-def
         moments[b, 0], moments[b, 1] = mean, 1.0 / np.sqrt(variance / count + EPSILON)
 
 
-@_compile
+@_part
 def _layer_norm(x, weights, moments, rows):  # type: ignore[no-untyped-def]
     """X <- (x - mean) / deviation * scale + shift."""
     for b in range(rows):
@@ -204,7 +230,7 @@ def _layer_norm(x, weights, moments, rows):  # type: ignore[no-untyped-def]
             x[b, f] = (x[b, f] - mean) * inverse * weights[0, f] + weights[1, f]
 
 
-@_compile
+@_part
 def _layer_norm_back(g, x, weights, moments, rows, channels, padded):  # type: ignore[no-untyped-def]
     """G <- gradient with respect to x from that of its layer norm."""
     parts = g.shape[1] // padded
@@ -226,7 +252,7 @@ def _layer_norm_back(g, x, weights, moments, rows, channels, padded):  # type: i
                 g[b, f] = 0.0
 
 
-@_compile
+@_part
 def _head(weights, state, work, plan, first, rows):  # type: ignore[no-untyped-def]
     """Energies from the features in work.b, and their gradient in its place."""
     padded, width = work.a.shape[1], len(weights.last)
@@ -236,29 +262,36 @@ def _head(weights, state, work, plan, first, rows):  # type: ignore[no-untyped-d
     _moments(norms, work.moments, rows, plan.channels, padded)
     _layer_norm(norms, weights.out_norm, work.moments, rows)
     features = np.empty((rows, padded), norms.dtype)
-    slope = np.empty((rows, padded), norms.dtype)
     matmul(norms, weights.out, features, 0, rows)
-    atom.biased_silu(features, weights.out_bias, slope, 0, rows)
-    hidden = np.empty((rows, width), norms.dtype)
-    hidden_slope = np.empty((rows, width), norms.dtype)
-    matmul(features, weights.hidden, hidden, 0, rows)
-    atom.biased_silu(hidden, weights.hidden_bias, hidden_slope, 0, rows)
-    for b in range(rows):
-        total = weights.last_bias[0]
-        for f in range(width):
-            total += hidden[b, f] * last[f]
-            hidden[b, f] = last[f] * hidden_slope[b, f]
-        energy[first + b] = total
+    if plan.gated:
+        for b in range(rows):
+            for f in range(padded):
+                features[b, f] += weights.out_bias[f]
+        gated_head(features, weights.gated, energy, first, rows)
+    else:
+        slope = np.empty((rows, padded), norms.dtype)
+        hidden = np.empty((rows, width), norms.dtype)
+        hidden_slope = np.empty((rows, width), norms.dtype)
+        atom.biased_silu(features, weights.out_bias, slope, 0, rows)
+        matmul(features, weights.hidden, hidden, 0, rows)
+        atom.biased_silu(hidden, weights.hidden_bias, hidden_slope, 0, rows)
+        for b in range(rows):
+            total = weights.last_bias[0]
+            for f in range(width):
+                total += hidden[b, f] * last[f]
+                hidden[b, f] = last[f] * hidden_slope[b, f]
+            energy[first + b] = total
+        if plan.forces:
+            matmul(hidden, weights.hidden_back, features, 0, rows)
+            atom.multiply(features, slope, 0, rows)
     if plan.forces:
-        matmul(hidden, weights.hidden_back, features, 0, rows)
-        atom.multiply(features, slope, 0, rows)
         matmul(features, weights.out_back, norms, 0, rows)
         scale, moments = weights.out_norm, work.moments
         _layer_norm_back(norms, kept, scale, moments, rows, plan.channels, padded)
         atom.part_norms_back(work.b, norms, rows)
 
 
-@_compile
+@_part
 def _enter_layer(weights, state, work, layer, first, rows):  # type: ignore[no-untyped-def]
     """Normalise the features in work.b and mix them into what neighbors listen to."""
     atom.normalize(work.b, state.x[layer], state.scale[layer], first, rows)
@@ -266,7 +299,7 @@ def _enter_layer(weights, state, work, layer, first, rows):  # type: ignore[no-u
     atom.keep(work.a, state.y[layer], first, rows)
 
 
-@_compile
+@_part
 def _leave_layer_back(weights, state, work, plan, layer, first, rows):  # type: ignore[no-untyped-def]
     """From the gradient in work.b to those with respect to Y_i and M_i of a layer."""
     d, m, y, here = state.d[layer], state.m[layer], state.y[layer], weights.here[layer]
@@ -278,7 +311,7 @@ def _leave_layer_back(weights, state, work, plan, layer, first, rows):  # type: 
         atom.combine_back(work.a, y, m, here, state.charge, state.to_y, first, rows)
 
 
-@_compile
+@_part
 def _embedding_back(weights, state, edges, work, plan, first, rows):  # type: ignore[no-untyped-def]
     """From the gradient in work.b to those with respect to the edges of a block."""
     padded, one, two, three = work.a.shape[1], work.one, work.two, work.three
@@ -295,7 +328,7 @@ def _embedding_back(weights, state, edges, work, plan, first, rows):  # type: ig
     edge.embed_back(work.gradient, weights.embedding, state.kind, edges, first, rows)
 
 
-@_compile
+@_part
 def embedding_pass(weights, state, edges, work, plan, first, last):  # type: ignore[no-untyped-def]
     """Embedding of atoms first ... last, up to what the first layer's neighbors listen to."""
     padded, one, two, three = work.a.shape[1], work.one, work.two, work.three
@@ -320,7 +353,7 @@ def embedding_pass(weights, state, edges, work, plan, first, last):  # type: ign
                 _embedding_back(weights, state, edges, work, plan, begin, rows)
 
 
-@_compile
+@_part
 def layer_pass(weights, state, edges, work, plan, layer, first, last):  # type: ignore[no-untyped-def]
     """One layer; after the last one energies, and the way back to its messages."""
     table, here, charge = weights.tables[layer], weights.here[layer], state.charge
@@ -342,7 +375,7 @@ def layer_pass(weights, state, edges, work, plan, layer, first, last):  # type: 
                 _leave_layer_back(weights, state, work, plan, layer, begin, rows)
 
 
-@_compile
+@_part
 def back_pass(weights, state, edges, work, plan, layer, first, last):  # type: ignore[no-untyped-def]
     """From the gradients of a layer's messages to those of the layer before, or of the edges."""
     table, m, y = weights.tables[layer], state.m[layer], state.y[layer]
@@ -356,3 +389,30 @@ def back_pass(weights, state, edges, work, plan, layer, first, last):  # type: i
             _leave_layer_back(weights, state, work, plan, layer - 1, begin, rows)
         else:
             _embedding_back(weights, state, edges, work, plan, begin, rows)
+
+
+@_compile
+def all_passes(weights, state, edges, pairs, grid, work, plan, share):  # type: ignore[no-untyped-def]
+    """One thread's share of energies and gradients: every pass, meeting the others in between.
+
+    Args:
+        weights: `Weights`.
+        state: `State`.
+        edges: `Edges`, to be filled.
+        pairs: Candidates, see `find_edges`.
+        grid: Cutoff, knots, stretch and envelope of the tables.
+        work: `Work` of this thread.
+        plan: `Plan`.
+        share: `Share` of this thread.
+    """
+    first, last = share.first, share.last
+    cutoff, knots, stretch, envelope = grid
+    find_edges(edges, pairs, cutoff, knots, stretch, envelope, first, last)
+    embedding_pass(weights, state, edges, work, plan, first, last)
+    for layer in range(plan.layers):
+        meet(share.meeting, share.threads)
+        layer_pass(weights, state, edges, work, plan, layer, first, last)
+    if plan.forces:
+        for layer in range(plan.layers - 1, -1, -1):
+            meet(share.meeting, share.threads)
+            back_pass(weights, state, edges, work, plan, layer, first, last)
