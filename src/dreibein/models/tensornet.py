@@ -18,8 +18,6 @@ from dreibein.models.tensornet_config import TensorNetConfig
 from dreibein.models.tensornet_edges import RadialFeatures
 from dreibein.nn.radial import Envelope, radial_basis
 from dreibein.ops import RadialGrid
-from dreibein.ops.messages import embedding, message
-from dreibein.ops.products import anticommutator, product
 from dreibein.systems.graphs import Graph
 
 if TYPE_CHECKING:
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
 BLOCKS = (1, 3, 5)  # sizes of I, A, S
 NUM_ELEMENTS = 118
-CHARGE_SCALE = 0.1  # lambda of arXiv 2403.15073
 
 
 def matrix_basis() -> Tensor:
@@ -155,6 +152,8 @@ class Embedding(nn.Module):
         self, rows: Tensor, receivers: Tensor, senders: Tensor, radial: RadialFeatures
     ) -> Tensor:
         """X_i without arrays of edges and channels; `receivers` and `senders` are W z + b, W z."""
+        from dreibein.ops.messages import embedding
+
         table = radial.table(self.distance)
         pairs = (receivers.unsqueeze(1) + senders).flatten(0, 1)
         x = embedding(radial.edge_taps, radial.tensors, table, pairs, radial.edges)
@@ -187,8 +186,8 @@ class Interaction(nn.Module):
     """One layer: filters of the distance, a message, a matrix product, a residual.
 
     X <- X / (||X||^2 + 1); Y = W1 X; M_i = sum_j g(r_ij) Y_j, j = i included;
-    C = (1 + 0.1 Q)(Y M + M Y) for O(3), 2 Y M for SO(3); D = W2 C / (||C||^2 + 1);
-    X <- X + D + (1 + 0.1 Q) D^2 (arXiv 2306.06482, eqs. 9-11; the charge Q: 2403.15073).
+    C = q (Y M + M Y) for O(3), 2 Y M for SO(3); D = W2 C / (||C||^2 + 1);
+    X <- X + D + q D^2, q = 1 + charge_scale Q (arXiv 2306.06482, eqs. 9-11; Q: 2403.15073).
 
     Args:
         config: Hyperparameters.
@@ -217,19 +216,14 @@ class Interaction(nn.Module):
 
         Args:
             x: Features [N, 9, F].
-            charge_factor: 1 + 0.1 Q of each atom's structure [N, 1, 1].
+            charge_factor: 1 + charge_scale Q of each atom's structure [N, 1, 1].
             graph: The structures.
             radial: Radial features of the edges and of a self-loop.
         """
         x = x / (squared_norm(x) + 1.0).unsqueeze(1)
         y = self.mix_in(x)
         if radial.fused:
-            table = radial.table(self.filter)
-            m = message(radial.edge_taps, table, y, radial.edges)
-            m = m + self.packing.spread(radial.at_zero(table).unsqueeze(0)) * y
-            c = 2.0 * product(y, m) if self.chiral else charge_factor * anticommutator(y, m)
-            d = self.mix_out(c / (squared_norm(c) + 1.0).unsqueeze(1))
-            return x + d + charge_factor * product(d, d)
+            return self._fused_update(x, y, charge_factor, radial)
         filters = self.packing.spread(radial.filters(self.filter))  # [E + 1, 9, F]
         messages = filters[:-1] * y.index_select(0, graph.sender)
         m = (filters[-1] * y).index_add(0, graph.receiver, messages)
@@ -243,6 +237,20 @@ class Interaction(nn.Module):
         d_matrix = self.packing.matrices(d)
         return x + d + charge_factor * self.packing.components(matrix_product(d_matrix, d_matrix))
 
+    def _fused_update(
+        self, x: Tensor, y: Tensor, charge_factor: Tensor, radial: RadialFeatures
+    ) -> Tensor:
+        """The rest of the layer without arrays of edges and channels or of 3x3 matrices."""
+        from dreibein.ops.messages import message
+        from dreibein.ops.products import anticommutator, product
+
+        table = radial.table(self.filter)
+        m = message(radial.edge_taps, table, y, radial.edges)
+        m = m + self.packing.spread(radial.at_zero(table).unsqueeze(0)) * y
+        c = 2.0 * product(y, m) if self.chiral else charge_factor * anticommutator(y, m)
+        d = self.mix_out(c / (squared_norm(c) + 1.0).unsqueeze(1))
+        return x + d + charge_factor * product(d, d)
+
 
 def matrix_product(a: Tensor, b: Tensor) -> Tensor:
     """Products a b of matrices [N, 3, 3, F], channel by channel.
@@ -253,11 +261,35 @@ def matrix_product(a: Tensor, b: Tensor) -> Tensor:
     return (a.unsqueeze(3) * b.unsqueeze(1)).sum(2)
 
 
+class GatedHead(nn.Module):
+    """Energies L(x) sigmoid(G(x)) [N, 1]; L and G are F -> F -> F -> F -> 1, silu between.
+
+    As in matgl's potentials.
+
+    Args:
+        channels: F.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.value, self.gate = self._tower(channels), self._tower(channels)
+
+    @staticmethod
+    def _tower(channels: int) -> nn.Sequential:
+        hidden = [nn.Sequential(nn.Linear(channels, channels), nn.SiLU()) for _ in range(3)]
+        return nn.Sequential(*(m for pair in hidden for m in pair), nn.Linear(channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Energies [N, 1] of features [N, F]."""
+        return self.value(x) * torch.sigmoid(self.gate(x))
+
+
 class TensorNet(nn.Module):
     """Atomic energies from Cartesian tensors, invariant under O(3) (or SO(3)).
 
     E_i = W_b silu(W_a x_i), x_i = silu(W LayerNorm[||I_i||^2, ||A_i||^2, ||S_i||^2])
-    (arXiv 2306.06482, section 3). The head starts Xavier-uniform with zero bias, all else with
+    (arXiv 2306.06482, section 3), or with a gated head E_i = L(n_i) sigmoid(G(n_i)), n_i without
+    the silu. The head starts Xavier-uniform with zero bias, all else with
     PyTorch's defaults.
 
     Args:
@@ -280,17 +312,25 @@ class TensorNet(nn.Module):
         self.config = config
         self.elements = tuple(elements)
         channels = config.channels
-        self.radial = radial_basis(config.radial, config.cutoff, config.num_radial, config.envelope)
+        self.radial = radial_basis(
+            config.radial,
+            config.cutoff,
+            config.num_radial,
+            config.envelope,
+            config.radial_widths,
+        )
         self.envelope = Envelope(config.cutoff, config.envelope)
         self.grid = RadialGrid(config.cutoff, config.knots) if config.knots else None
         self.embedding = Embedding(config, len(elements))
         self.interactions = nn.ModuleList(Interaction(config) for _ in range(config.layers))
         self.out_norm = nn.LayerNorm(3 * channels)
         self.out = nn.Linear(3 * channels, channels)
-        self.head = nn.Sequential(
-            nn.Linear(channels, channels // 2), nn.SiLU(), nn.Linear(channels // 2, 1)
-        )
-        for layer in self.head:
+        self.head: nn.Module = GatedHead(channels)
+        if config.head == "mlp":
+            self.head = nn.Sequential(
+                nn.Linear(channels, channels // 2), nn.SiLU(), nn.Linear(channels // 2, 1)
+            )
+        for layer in self.head.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)
                 nn.init.zeros_(layer.bias)
@@ -350,10 +390,17 @@ class TensorNet(nn.Module):
         rows, pair = self.row_of[graph.z], None
         if self._sums_are_fused(graph):
             pair = rows[graph.receiver] * len(self.elements) + rows[graph.sender]
-        radial = RadialFeatures(graph, self.radial, self.envelope, self.grid, pair)
+        radial = RadialFeatures(
+            graph,
+            self.radial,
+            self.envelope,
+            self.grid,
+            pair,
+            self_loops=self.config.self_loops,
+        )
         x = self.embedding(rows, graph, radial)
         charge = graph.charge.index_select(0, graph.batch).view(-1, 1, 1)
-        charge_factor = 1.0 + CHARGE_SCALE * charge
+        charge_factor = 1.0 + self.config.charge_scale * charge
         for interaction in self.interactions:
             x = interaction(x, charge_factor, graph, radial)
         return x
@@ -361,4 +408,7 @@ class TensorNet(nn.Module):
     def forward(self, graph: Graph) -> Tensor:
         """Energy of each atom [N], in units of the potential's scale."""
         x = block_norms(self.tensor_features(graph)).flatten(1)
-        return self.head(nn.functional.silu(self.out(self.out_norm(x)))).squeeze(-1)
+        x = self.out(self.out_norm(x))
+        if self.config.head == "mlp":
+            x = nn.functional.silu(x)
+        return self.head(x).squeeze(-1)

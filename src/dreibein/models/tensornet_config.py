@@ -1,10 +1,10 @@
 """Hyperparameters of TensorNet."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from dreibein.nn.radial import EnvelopeName, RadialName
+from dreibein.nn.radial import EnvelopeName, RadialName, WidthName
 
 MIN_KNOTS = 8
 
@@ -23,6 +23,20 @@ class TensorNetConfig(BaseModel):
     envelope: EnvelopeName = Field(
         "smooth", description="decay to the cutoff; 'cosine' is the published one"
     )
+    radial_widths: WidthName = Field(
+        "shared", description="one width for all expnorm functions, or one for each"
+    )
+    self_loops: bool = Field(
+        True, description="whether an atom hears itself: j = i, r = 0 in every sum over neighbors"
+    )
+    charge_scale: float = Field(
+        0.1, description="lambda of the factor 1 + lambda Q; 0: the total charge has no effect"
+    )
+    head: Literal["mlp", "gated"] = Field(
+        "mlp",
+        description="energy of an atom from n = W norms + b: 'mlp': W_b silu(W_a silu(n)); "
+        "'gated': MLP(n) sigmoid(MLP'(n)), four linear layers each",
+    )
     symmetry: Literal["O(3)", "SO(3)"] = Field(
         "O(3)", description="O(3): YM + MY, mirror images alike; SO(3): 2YM, chiral"
     )
@@ -39,3 +53,9 @@ class TensorNetConfig(BaseModel):
         if 0 < knots < MIN_KNOTS:
             raise ValueError(f"knots is {knots}: use 0, or at least {MIN_KNOTS} (128 is usual)")
         return knots
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> Self:
+        if self.radial_widths == "each" and self.radial != "expnorm":
+            raise ValueError(f"radial_widths is of radial 'expnorm', not of '{self.radial}'")
+        return self

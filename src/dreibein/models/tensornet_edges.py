@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from dreibein.nn.radial import Envelope, lengths_and_units
 from dreibein.ops import RadialGrid, interpolate
-from dreibein.ops.messages import edge_table
 from dreibein.systems.graphs import Graph
 
 
@@ -42,7 +41,7 @@ class RadialFeatures:
     Attributes:
         features: Radial basis [E + 1, R], the last row a self-loop (r = 0); [K + 5, R] at the
             nodes of a grid.
-        envelope: phi(r) [E + 1].
+        envelope: phi(r) [E + 1], the last one 0 without self-loops.
         tensors: Components of 1, [r]x, r r^T - 1/3 of each edge [E, 9].
         fused: Whether sums over edges are to be taken by compiled operators; these also read
             `edge_taps`, phi(r) w(r) [E, 6], and `edges`, who meets whom.
@@ -55,6 +54,8 @@ class RadialFeatures:
         envelope: Envelope,
         grid: RadialGrid | None = None,
         pair: Tensor | None = None,
+        *,
+        self_loops: bool = True,
     ) -> None:
         # the published direction is from sender to receiver, opposite to the edge vector
         lengths, units = lengths_and_units(-graph.vectors)
@@ -66,9 +67,14 @@ class RadialFeatures:
             self.features = basis(grid.nodes.to(lengths))
             self.base, self.taps = grid.taps(lengths)
         self.envelope: Tensor = envelope(lengths)
+        self.loop = float(self_loops)
+        if not self_loops:
+            self.envelope = torch.cat((self.envelope[:-1], self.envelope.new_zeros(1)))
         self.tensors: Tensor = edge_tensors(units)
         self.fused = pair is not None
         if pair is not None:
+            from dreibein.ops.messages import edge_table  # numba takes half a second to import
+
             self.edge_taps = (self.taps * self.envelope.unsqueeze(-1))[:-1]
             self.edges = edge_table(self.base[:-1], graph.edge_index, graph.num_atoms, pair)
 
@@ -79,8 +85,8 @@ class RadialFeatures:
         return control.unflatten(-1, (3, control.shape[-1] // 3))
 
     def at_zero(self, table: Tensor) -> Tensor:
-        """The filter of a self-loop [3, F]."""
-        return interpolate(table, self.base[-1:], self.taps[-1:])[0]
+        """The filter of a self-loop [3, F]; 0 without self-loops."""
+        return self.loop * interpolate(table, self.base[-1:], self.taps[-1:])[0]
 
     def filters(self, network: nn.Module) -> Tensor:
         """phi(r) network(features) of each edge and of the self-loop [E + 1, 3, F]."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dreibein.models.tensornet import TensorNet
+from dreibein.models.tensornet_heads import LAYERS, GatedWeights
 from dreibein.models.tensornet_passes import EmbeddingSum, Weights
 from dreibein.ops.lanes import lane_count
 from dreibein.ops.matmul import pack
@@ -94,6 +95,7 @@ def constants_of(network: TensorNet, grid: RadialGrid, dtype: type) -> Weights:
     exact = _double(network)
     tables = grid.coefficients(exact(grid.nodes).transpose(0, 1)).transpose(0, 1)
     here = exact(torch.zeros(1, dtype=torch.float64))[:, 0]  # [L + 1, 3, F]
+    here = here * float(network.config.self_loops)
 
     def pad(x: Tensor, *parts: int) -> Numbers:
         """Pad the trailing dimensions; `parts` says how many blocks of F each has."""
@@ -136,8 +138,31 @@ def constants_of(network: TensorNet, grid: RadialGrid, dtype: type) -> Weights:
     mix_in, mix_in_back = mixing("interactions.{}.mix_in")
     mix_out, mix_out_back = mixing("interactions.{}.mix_out")
     out, out_back = both("out", 3, 1)
+    gated = network.config.head == "gated"
+    if gated:  # without the other head
+        double["head.0.weight"] = double["head.2.weight"] = torch.zeros(1, channels).double()
+        double["head.0.bias"] = double["head.2.bias"] = torch.zeros(1).double()
     hidden, hidden_back = both("head.0", 1, 1)
+
+    def towers(kind: str, layers: range) -> Tensor:
+        """Layers of both towers of a gated head [2, len(layers), ...]; zeros [2, 0, F] if none."""
+        if not gated:
+            return torch.zeros(2, 0, *(channels,) * (2 if kind == "weight" else 1)).double()
+        names = (f"head.{tower}.{{}}.{kind}" for tower in ("value", "gate"))
+        return torch.stack(
+            [torch.stack([double[name.format(2 * k)] for k in layers]) for name in names]
+        )
+
+    inner, end = range(LAYERS if gated else 0), range(LAYERS, LAYERS + 1)
+    tower = towers("weight", inner)
     return Weights(
+        gated=GatedWeights(
+            layers=pack(pad(tower.mT, 1, 1)),
+            biases=pad(towers("bias", inner), 1),
+            back=pack(pad(tower, 1, 1)),
+            last=pad(towers("weight", end).flatten(1, -2).sum(1), 1),
+            last_bias=towers("bias", end).sum((1, 2)).numpy().astype(dtype),
+        ),
         embedding=EmbeddingSum(
             table=chunked(tables[0], 0),
             pairs=chunked(receivers.unsqueeze(1) + senders, 0),

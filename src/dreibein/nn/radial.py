@@ -5,13 +5,15 @@ distances [E] to features [E, num_radial].
 """
 
 import math
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 EnvelopeName = Literal["smooth", "cosine"]
-RadialName = Literal["expnorm", "gaussian", "bessel"]
+RadialName = Literal["expnorm", "gaussian", "bessel", "smooth_bessel"]
+WidthName = Literal["shared", "each"]
 
 
 class Envelope(nn.Module):
@@ -55,12 +57,19 @@ class ExpNormal(nn.Module):
         cutoff: In Å.
         num_radial: Number of functions.
         envelope: Kind of phi.
+        widths: "shared": one beta; "each": beta_k, of models whose radial functions were trained.
     """
 
     centers: Tensor
     beta: Tensor
 
-    def __init__(self, cutoff: float, num_radial: int, envelope: EnvelopeName = "smooth") -> None:
+    def __init__(
+        self,
+        cutoff: float,
+        num_radial: int,
+        envelope: EnvelopeName = "smooth",
+        widths: WidthName = "shared",
+    ) -> None:
         super().__init__()
         start = math.exp(-cutoff)
         beta = (2.0 / num_radial * (1.0 - start)) ** -2
@@ -68,7 +77,8 @@ class ExpNormal(nn.Module):
         self.envelope = Envelope(cutoff, envelope)
         centers = torch.linspace(start, 1.0, num_radial, dtype=torch.float64)
         self.register_buffer("centers", centers)
-        self.register_buffer("beta", torch.tensor(beta, dtype=torch.float64))
+        shape = (num_radial,) if widths == "each" else ()
+        self.register_buffer("beta", torch.full(shape, beta, dtype=torch.float64))
 
     def forward(self, lengths: Tensor) -> Tensor:
         """Features [E, num_radial] of distances [E] in Å."""
@@ -130,6 +140,63 @@ class Bessel(nn.Module):
         )
 
 
+class SmoothBessel(nn.Module):
+    """Orthonormal e_n(r) that vanish with slope and curvature at the cutoff, n = 1 ... num_radial.
+
+    f_n = (-1)^n c_n (s(n + 1) + s(n + 2)), s(k) = sin(k pi r / cutoff) / (k pi r / cutoff),
+    c_n = sqrt(2) pi / cutoff^(3/2) (n + 1)(n + 2) / sqrt((n + 1)^2 + (n + 2)^2), n from 0, made
+    orthonormal one after the other: e_n = (f_n + sqrt(u_n / d_(n-1)) e_(n-1)) / sqrt(d_n),
+    d_n = 1 - u_n / d_(n-1), d_0 = 1, u_n = n^2 (n + 2)^2 / (4 (n + 1)^4 + 1) (Kocer, Mason and
+    Erturk, arXiv 1901.02374; M3GNet, arXiv 2202.02450). No envelope inside: whoever uses it
+    multiplies by one.
+
+    Args:
+        cutoff: In Å.
+        num_radial: Number of functions.
+    """
+
+    frequencies: Tensor
+    mixing: Tensor
+
+    def __init__(self, cutoff: float, num_radial: int) -> None:
+        super().__init__()
+        self.cutoff, self.num_radial = float(cutoff), num_radial
+        frequencies, mixing = self._constants()
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.register_buffer("mixing", mixing, persistent=False)
+
+    def _constants(self) -> tuple[Tensor, Tensor]:
+        """k pi / cutoff, k = 1 ... num_radial + 1, and e_n as sums of s(k); float64."""
+        cutoff, count = self.cutoff, self.num_radial
+        waves = torch.arange(1, count + 2, dtype=torch.float64)
+        mixing = torch.zeros(count, count + 1, dtype=torch.float64)
+        last = 1.0
+        for n in range(count):
+            a, b = n + 1.0, n + 2.0
+            norm = math.sqrt(2.0) * math.pi / cutoff**1.5 * a * b / math.hypot(a, b)
+            mixing[n, n : n + 2] = (-1.0) ** n * norm
+            if n > 0:
+                overlap = (n * b) ** 2 / (4.0 * a**4 + 1.0)
+                mixing[n] += math.sqrt(overlap / last) * mixing[n - 1]
+                last = 1.0 - overlap / last
+                mixing[n] /= math.sqrt(last)
+        return waves * (math.pi / cutoff), mixing
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        # made again, not rounded: a network moved from float32 to float64 must be exact there
+        frequencies, mixing = self._constants()
+        self.frequencies, self.mixing = (
+            frequencies.to(self.frequencies),
+            mixing.to(self.mixing),
+        )
+        return self
+
+    def forward(self, lengths: Tensor) -> Tensor:
+        """Features [E, num_radial] of distances [E] in Å."""
+        return sine_quotient(lengths.unsqueeze(-1) * self.frequencies) @ self.mixing.T
+
+
 def sine_quotient(x: Tensor) -> Tensor:
     """sin(x) / x, one at x = 0, with right derivatives of every order that training needs.
 
@@ -146,16 +213,24 @@ def sine_quotient(x: Tensor) -> Tensor:
 
 
 def radial_basis(
-    kind: RadialName, cutoff: float, num_radial: int, envelope: EnvelopeName = "smooth"
+    kind: RadialName,
+    cutoff: float,
+    num_radial: int,
+    envelope: EnvelopeName = "smooth",
+    widths: WidthName = "shared",
 ) -> nn.Module:
     """The basis named `kind`; see the classes for the equations."""
     if kind == "expnorm":
-        return ExpNormal(cutoff, num_radial, envelope)
+        return ExpNormal(cutoff, num_radial, envelope, widths)
     if kind == "gaussian":
         return Gaussian(cutoff, num_radial)
     if kind == "bessel":
         return Bessel(cutoff, num_radial)
-    raise ValueError(f"unknown radial basis '{kind}': use expnorm, gaussian or bessel")
+    if kind == "smooth_bessel":
+        return SmoothBessel(cutoff, num_radial)
+    raise ValueError(
+        f"unknown radial basis '{kind}': use expnorm, gaussian, bessel or smooth_bessel"
+    )
 
 
 def lengths_and_units(vectors: Tensor) -> tuple[Tensor, Tensor]:
