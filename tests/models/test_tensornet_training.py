@@ -23,6 +23,7 @@ OPTIONS = [
     {"layers": 1, "symmetry": "SO(3)"},
     {"layers": 1, "envelope": "cosine", "radial": "bessel"},
     {"layers": 1, "radial": "gaussian"},
+    {"layers": 1, "self_loops": False, "charge_scale": 0.3},
 ]
 
 
@@ -165,7 +166,12 @@ def test_hessians_and_copies_take_the_reference_path():
 
 
 @pytest.mark.parametrize(
-    ("options", "reason"), [({"knots": 0}, "knots is 0"), ({"channels": 7}, "not a multiple")]
+    ("options", "reason"),
+    [
+        ({"knots": 0}, "knots is 0"),
+        ({"channels": 7}, "not a multiple"),
+        ({"head": "gated"}, "its head"),
+    ],
 )
 def test_a_fused_backend_that_does_not_exist_is_refused(options, reason):
     p = potential(**options)
