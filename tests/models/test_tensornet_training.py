@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreibein.models import TensorNetConfig, build_potential
-from dreibein.models.tensornet_gradients import energies_and_pull
+from dreibein.models.tensornet_gradients import energies_and_pull, in_threads
 from dreibein.neighbors import attach_neighbors
 from dreibein.systems import join, make_structure
 from dreibein.systems.graphs import make_graph
@@ -154,6 +154,22 @@ def test_the_number_of_threads_changes_nothing_but_rounding():
     finally:
         torch.set_num_threads(before)
     assert all(relative(g, gradients[0]) < 1e-12 for g in gradients)
+
+
+def test_matrix_products_of_a_thread_stay_in_it():
+    before, seen = torch.get_num_threads(), [0, 0]
+
+    def work(place):
+        seen[place] = torch.get_num_threads()
+
+    try:
+        torch.set_num_threads(2)
+        for _ in range(3):
+            in_threads(work, 2)
+            assert seen == [1, 1]
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_hessians_and_copies_take_the_reference_path():

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -243,10 +244,15 @@ def _quietly(work: Callable[[int], None], place: int) -> None:
 def _pool(count: int, process: int) -> ThreadPoolExecutor:
     """Threads of this process with one torch thread each; a forked process makes its own."""
     pool = ThreadPoolExecutor(count, thread_name_prefix="dreibein")
-    # the setting is one of the calling thread's; only what new threads inherit is put back here
-    for _ in [pool.submit(torch.set_num_threads, 1) for _ in range(count)]:
-        _.result()
-    torch.set_num_threads(count)
+    together = Barrier(count)
+
+    def start(_: int) -> None:
+        together.wait()  # or one thread might start twice and another never
+        torch.get_num_threads()  # the first look would undo a setting made before it
+        torch.set_num_threads(1)
+
+    list(pool.map(start, range(count)))
+    torch.set_num_threads(count)  # new threads inherit this again
     return pool
 
 
