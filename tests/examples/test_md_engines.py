@@ -62,3 +62,14 @@ def test_lammps(tmp_path):
     assert max(abs(row[2] - nve[0][2]) for row in nve) < 2e-3
     assert nve[0][4] == nve[-1][4] != npt[-1][4]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ipi(tmp_path):
+    pytest.importorskip("ipi", reason='needs i-PI: pip install "dreibein[ipi]"')
+    text = printed("md_ipi.py", tmp_path, "--steps", "10", "--beads", "4")
+    rows = tables(text)["path integrals, 4 beads"]
+    assert rows[0][1] == pytest.approx(ase_energy(text), abs=2e-6)
+    assert len(rows) == 6
+    assert max(abs(row[2] - rows[0][2]) for row in rows) < 1e-2
+    assert "44 evaluations" in text
+    assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ from dreibein.simulate.dynamics_config import DynamicsConfig
 from dreibein.simulate.engines import standard_box
 from dreibein.simulate.evaluator import Evaluator
 from dreibein.simulate.guards import BlowUpError
+from dreibein.simulate.ipi_driver import ipi_driver
 from dreibein.simulate.lammps_fix import lammps_fix, lammps_system, open_lammps
 from dreibein.simulate.openmm_force import openmm_force, openmm_system
 from dreibein.simulate.relaxation import RelaxationResult, relax_structure
@@ -22,6 +23,7 @@ __all__ = [
     "RelaxationResult",
     "Speed",
     "available_backends",
+    "ipi_driver",
     "lammps_fix",
     "lammps_system",
     "measure_speed",
