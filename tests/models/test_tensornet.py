@@ -6,15 +6,13 @@ from pydantic import ValidationError
 
 from dreibein.models import TensorNetConfig, build_potential, parse_config
 from dreibein.models.tensornet import (
-    BLOCKS,
     ChannelMixing,
-    Packing,
     block_norms,
-    matrix_basis,
     matrix_product,
     squared_norm,
 )
 from dreibein.models.tensornet_edges import edge_tensors
+from dreibein.models.tensornet_packing import BLOCKS, Packing, matrix_basis
 from dreibein.neighbors import attach_neighbors
 from dreibein.systems import make_structure
 from dreibein.testing import random_rotation, sample_molecule

@@ -8,14 +8,14 @@ turn as the irreps 0e + 1e + 2e.
 """
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
 from dreibein.models.tensornet_config import TensorNetConfig
 from dreibein.models.tensornet_edges import RadialFeatures
+from dreibein.models.tensornet_packing import BLOCKS, Packing
 from dreibein.nn.radial import Envelope, radial_basis
 from dreibein.ops import RadialGrid
 from dreibein.systems.graphs import Graph
@@ -23,52 +23,7 @@ from dreibein.systems.graphs import Graph
 if TYPE_CHECKING:
     from dreibein.models.tensornet_inference import TensorNetEngine
 
-BLOCKS = (1, 3, 5)  # sizes of I, A, S
 NUM_ELEMENTS = 118
-
-
-def matrix_basis() -> Tensor:
-    """Orthonormal matrices [9, 3, 3]: 1 / sqrt(3), [e_k]x / sqrt(2), five of l = 2; float64."""
-    basis = torch.zeros(9, 3, 3, dtype=torch.float64)
-    basis[0] = torch.eye(3, dtype=torch.float64) / math.sqrt(3.0)
-    for k, (a, b) in enumerate(((2, 1), (0, 2), (1, 0)), start=1):
-        basis[k, a, b], basis[k, b, a] = math.sqrt(0.5), -math.sqrt(0.5)
-    for k, (a, b) in ((4, (0, 2)), (5, (0, 1)), (7, (1, 2))):
-        basis[k, a, b] = basis[k, b, a] = math.sqrt(0.5)
-    for k, diagonal, norm in ((6, (-1.0, 2.0, -1.0), 6.0), (8, (-1.0, 0.0, 1.0), 2.0)):
-        basis[k] = torch.diag(torch.tensor(diagonal, dtype=torch.float64)) / math.sqrt(norm)
-    return basis
-
-
-class Packing(nn.Module):
-    """The nine components of a matrix and back: x_a = <B_a, X>, X = sum_a x_a B_a."""
-
-    basis: Tensor
-    block_of: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("basis", matrix_basis().flatten(1), persistent=False)
-        block_of = torch.repeat_interleave(torch.arange(3), torch.tensor(BLOCKS))
-        self.register_buffer("block_of", block_of, persistent=False)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)
-        # made again, not rounded: a network moved from float32 to float64 must be exact there
-        self.basis = matrix_basis().flatten(1).to(self.basis)
-        return self
-
-    def matrices(self, x: Tensor) -> Tensor:
-        """Packed features [N, 9, F] as matrices [N, 3, 3, F]."""
-        return torch.matmul(self.basis.T, x).unflatten(1, (3, 3))
-
-    def components(self, matrix: Tensor) -> Tensor:
-        """Matrices [N, 3, 3, F] as packed features [N, 9, F]."""
-        return torch.matmul(self.basis, matrix.flatten(1, 2))
-
-    def spread(self, x: Tensor) -> Tensor:
-        """Numbers of the blocks I, A, S [N, 3, F] repeated for each component [N, 9, F]."""
-        return x.index_select(1, self.block_of)
 
 
 class ChannelMixing(nn.Module):
