@@ -17,6 +17,7 @@ VERBS = (
     "info",
     "md",
     "relax",
+    "predict",
     "bench",
     "demo",
 )

@@ -9,6 +9,7 @@ from dreibein.simulate.guards import BlowUpError
 from dreibein.simulate.ipi_driver import ipi_driver
 from dreibein.simulate.lammps_fix import lammps_fix, lammps_system, open_lammps
 from dreibein.simulate.openmm_force import openmm_force, openmm_system
+from dreibein.simulate.predictions import predict_structures
 from dreibein.simulate.relaxation import RelaxationResult, relax_structure
 from dreibein.simulate.speed import Memory, Speed, available_backends, measure_speed
 from dreibein.simulate.thermo import read_thermo
@@ -30,6 +31,7 @@ __all__ = [
     "open_lammps",
     "openmm_force",
     "openmm_system",
+    "predict_structures",
     "read_thermo",
     "relax_structure",
     "run_dynamics",
