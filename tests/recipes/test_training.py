@@ -12,7 +12,7 @@ from ase.io import read, write
 
 from dreibein.evaluate import Evaluation, Predictions, evaluate_potential
 from dreibein.models import load_model, read_header
-from dreibein.recipes import TrainingInterrupted, load_config, train_run
+from dreibein.recipes import TrainingInterrupted, held_out_frames, load_config, train_run
 from dreibein.train.steps import Stepper
 
 TINY = [
@@ -82,13 +82,27 @@ def test_the_model_file_is_the_best_model_with_its_card(tmp_path, clusters):
     evaluation = Evaluation.load(tmp_path / "run" / "evaluation.json")
     assert evaluation.data["split"] == "test"
     assert evaluation.checks is not None
-    from dreibein.data import load_splits
-
-    again = evaluate_potential(potential, load_splits(run.config.data).test)
+    again = evaluate_potential(potential, held_out_frames(tmp_path / "run"))
     assert again.metrics == pytest.approx(evaluation.metrics, rel=1e-6)
     predictions = Predictions.load(tmp_path / "run" / "predictions.npz")
     error = np.abs(predictions.energy_prediction - predictions.energy_reference).mean()
     assert 1e3 * error == pytest.approx(evaluation.metrics["energy_mae_mev"], rel=1e-9)
+
+
+def test_held_out_frames_are_those_of_the_run(tmp_path, clusters):
+    path = clusters()
+    run = train_run(config_of(path), folder=tmp_path / "run")
+    assert list(held_out_frames(run.folder).indices) == list(
+        json.loads((run.folder / "splits.json").read_text())["test"]
+    )
+    with pytest.raises(ValueError, match="is not the folder of a run"):
+        held_out_frames(tmp_path)
+    write(path, read(path, ":")[:-1])
+    with pytest.raises(ValueError, match="not those of"):
+        held_out_frames(run.folder)
+    none = train_run(config_of(clusters(), "data.test=0"), folder=tmp_path / "none")
+    with pytest.raises(ValueError, match="kept no test frames"):
+        held_out_frames(none.folder)
 
 
 def test_reference_energies_and_scale(tmp_path, clusters):

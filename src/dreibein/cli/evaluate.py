@@ -7,7 +7,6 @@ import typer
 
 from dreibein.cli.inspect import (
     AllowNan,
-    Files,
     Folder,
     Keys,
     StressOrder,
@@ -33,7 +32,13 @@ _STYLE = {"passed": "green", "failed": "bold red", "not claimed": "yellow", "ski
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Model file, or folder of a run.")],
-    data: Files,
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Files or names as for inspect; left out: the run's own test frames.",
+            show_default=False,
+        ),
+    ] = None,
     key: Keys = None,
     unit: Units = None,
     stress_sign: StressSign = "tension",
@@ -67,13 +72,17 @@ def evaluate(
     from dreibein.cli.md import load_potential
     from dreibein.data import load_data
     from dreibein.evaluate import evaluate_potential
+    from dreibein.recipes import held_out_frames
 
     potential = load_potential(model, device, dtype)
-    config = data_config(
-        data, key, unit, None, stress_sign, stress_order, allow_nan=allow_nan, folder=folder
-    )
-    with progress_bar("reading") as progress:
-        dataset = load_data(config, progress=progress)
+    if not data:
+        dataset = held_out_frames(model)
+    else:
+        config = data_config(
+            data, key, unit, None, stress_sign, stress_order, allow_nan=allow_nan, folder=folder
+        )
+        with progress_bar("reading") as progress:
+            dataset = load_data(config, progress=progress)
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
     with progress_bar("evaluating") as progress:

@@ -197,12 +197,41 @@ def _check_same_run(config: RunConfig, splits: Splits, folder: Path) -> None:
             f"training.{changed[0]} may not change in a run ({folder / CONFIG_NAME}): continue "
             "with the same value, or start a new run"
         )
-    saved = json.loads((folder / SPLITS_NAME).read_text(encoding="utf-8"))
-    if saved != json.loads(json.dumps(splits.record())):
+    if not same_splits(splits, folder):
         raise ValueError(
             f"the data or their split are not those of {folder / SPLITS_NAME}: continue with the "
             "same files and the same split, or start a new run"
         )
+
+
+def same_splits(splits: Splits, folder: Path) -> bool:
+    """Whether data and split are those that the run in `folder` recorded."""
+    saved = json.loads((folder / SPLITS_NAME).read_text(encoding="utf-8"))
+    return bool(saved == json.loads(json.dumps(splits.record())))
+
+
+def held_out_frames(folder: str | Path) -> StructureDataset:
+    """The test frames of a run, read again from the data of its configuration.
+
+    Raises:
+        ValueError: No folder of a run, a run without test frames, or data that have changed.
+    """
+    folder = Path(folder)
+    if not (folder / CONFIG_NAME).is_file():
+        raise ValueError(
+            f"{folder} is not the folder of a run: name the data to evaluate on after the model"
+        )
+    splits = load_splits(load_config(folder / CONFIG_NAME).data)
+    if not same_splits(splits, folder):
+        raise ValueError(
+            f"the data or their split are not those of {folder / SPLITS_NAME}: name the data to "
+            "evaluate on after the model"
+        )
+    if splits.test is None:
+        raise ValueError(
+            f"the run in {folder} kept no test frames: name the data to evaluate on after the model"
+        )
+    return splits.test
 
 
 def _resolve_losses(config: RunConfig, train_set: StructureDataset) -> RunConfig:
