@@ -68,6 +68,12 @@ def differences(model: Potential, given: Data, **options: float) -> dict[str, fl
         {"channels": 16},
         {"channels": 17},
         {"knots": 24},
+        {"radial": "smooth_bessel", "num_radial": 3},
+        {"radial_widths": "each"},
+        {"self_loops": False},
+        {"charge_scale": 0.0},
+        {"head": "gated"},
+        {"head": "gated", "layers": 0, "channels": 17},
     ],
     ids=str,
 )

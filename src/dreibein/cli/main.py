@@ -1,6 +1,7 @@
 """The `dreibein` command: registers the verbs and turns every user error into one sentence."""
 
 import importlib
+import keyword
 import os
 import sys
 from typing import Annotated
@@ -20,6 +21,7 @@ VERBS = (
     "predict",
     "bench",
     "demo",
+    "import",
 )
 
 app = typer.Typer(
@@ -56,8 +58,9 @@ def options(
 
 
 for _verb in VERBS:
-    _module = importlib.import_module(f"dreibein.cli.{_verb}")
-    app.command(_verb)(getattr(_module, _verb))
+    _name = f"{_verb}_" if keyword.iskeyword(_verb) else _verb
+    _module = importlib.import_module(f"dreibein.cli.{_name}")
+    app.command(_verb)(getattr(_module, _name))
 
 
 def one_sentence(error: BaseException) -> str:

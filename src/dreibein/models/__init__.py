@@ -1,6 +1,7 @@
 """One architecture, one file; model files."""
 
 from dreibein.models.catalog import ModelConfig, build_potential, parse_config
+from dreibein.models.imports import Stated, import_matgl, import_torchmdnet
 from dreibein.models.locaformer import LoCaFormer, LoCaFormerConfig
 from dreibein.models.localized import LocalizedConfig, LocalizedNetwork
 from dreibein.models.pointnet import PointLevel, PointNet
@@ -15,9 +16,12 @@ __all__ = [
     "ModelConfig",
     "PointLevel",
     "PointNet",
+    "Stated",
     "TensorNet",
     "TensorNetConfig",
     "build_potential",
+    "import_matgl",
+    "import_torchmdnet",
     "load_model",
     "model_file",
     "parse_config",

@@ -92,9 +92,8 @@ class TensorNetEngine:
         self.tables = TableReport(grid.knots, error, slope_error, sum(t.nbytes for t in tables))
         fitting = _CACHE_BYTES // (9 * padded * np.dtype(self._numpy).itemsize)
         block = max(1, fitting // ROWS[0]) * ROWS[0]
-        self._plan = Plan(
-            config.channels, block, config.layers, config.symmetry == "SO(3)", config.head == "gated", True
-        )
+        chiral, gated = config.symmetry == "SO(3)", config.head == "gated"
+        self._plan = Plan(config.channels, block, config.layers, chiral, gated, forces=True)
         self._start()
 
     def _start(self) -> None:
@@ -105,8 +104,8 @@ class TensorNetEngine:
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("dtype", "tables", "_numpy", "_row_of", "_charge_scale", "_weights", "_grid", "_plan")
-        return {name: getattr(self, name) for name in kept}
+        kept = ("dtype", "tables", "_numpy", "_row_of", "_charge_scale", "_weights", "_grid")
+        return {name: getattr(self, name) for name in (*kept, "_plan")}
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         self.__dict__.update(kept)

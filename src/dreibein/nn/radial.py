@@ -166,7 +166,7 @@ class SmoothBessel(nn.Module):
         self.register_buffer("mixing", mixing, persistent=False)
 
     def _constants(self) -> tuple[Tensor, Tensor]:
-        """k pi / cutoff, k = 1 ... num_radial + 1, and e_n as sums of s(k); float64."""
+        """Frequencies k pi / cutoff, k = 1 ... num_radial + 1, and e_n as sums of s(k); float64."""
         cutoff, count = self.cutoff, self.num_radial
         waves = torch.arange(1, count + 2, dtype=torch.float64)
         mixing = torch.zeros(count, count + 1, dtype=torch.float64)

@@ -1,0 +1,265 @@
+"""TensorNets of torchmd-net: Lightning checkpoints with their hyperparameters."""
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from dreibein.models.catalog import build_potential
+from dreibein.models.imports.archive import read_archive
+from dreibein.models.imports.card import Stated, import_card, plain, precision_of, shift_per_atom
+from dreibein.models.imports.names import Layout, Parameters, representation
+from dreibein.models.tensornet_config import TensorNetConfig
+from dreibein.nn.potential import Potential
+from dreibein.systems.units import conversion_factor
+
+RADIAL = {"expnorm": "expnorm", "gauss": "gaussian"}
+HEAVIEST = 118
+
+NEEDED = (
+    "model", "embedding_dimension", "num_layers", "num_rbf", "rbf_type", "activation",
+    "cutoff_lower", "cutoff_upper",
+)  # fmt: skip
+READ = frozenset((
+    *NEEDED, "trainable_rbf", "max_z", "equivariance_invariance_group", "precision",
+    "output_model", "reduce_op", "prior_model", "prior_args", "atom_filter", "remove_ref_energy",
+    "check_errors", "box_vecs",
+))  # fmt: skip
+"""Hyperparameters that say what the function is."""
+
+WITHOUT_EFFECT = frozenset((
+    # of training, data and the run
+    "load_model", "conf", "num_epochs", "batch_size", "inference_batch_size", "lr", "lr_patience",
+    "lr_metric", "lr_min", "lr_factor", "lr_warmup_steps", "early_stopping_patience",
+    "early_stopping_monitor", "reset_trainer", "weight_decay", "ema_alpha_y", "ema_alpha_neg_dy",
+    "ema_alpha_dy", "ngpus", "num_nodes", "log_dir", "splits", "train_size", "val_size",
+    "test_size", "test_interval", "save_interval", "seed", "num_workers", "redirect",
+    "gradient_clipping", "checkpoint_monitor", "load_weights", "dataset", "dataset_root",
+    "dataset_arg", "dataset_preload_limit", "coord_files", "embed_files", "energy_files",
+    "force_files", "y_weight", "neg_dy_weight", "energy_weight", "force_weight", "train_loss",
+    "train_loss_arg", "standardize", "wandb_use", "wandb_name", "wandb_project",
+    "wandb_resume_from_id", "wandb_entity", "wandb_group", "wandb_id", "tensorboard_use",
+    "job_id", "charge", "spin", "distributed_backend", "overfit_batches", "accelerator", "strategy",
+    "max_steps", "limit_train_batches", "limit_val_batches", "num_steps", "tb_writer",
+    # of memory and derivatives, which are computed here whatever it says
+    "derivative", "static_shapes", "max_num_neighbors",
+    # of other architectures
+    "aggr", "neighbor_embedding", "distance_influence", "attn_activation", "num_heads",
+    "vector_cutoff", "layernorm_on_vec", "output_mlp_num_layers", "q_dim", "q_weights",
+    "repulsion", "coulomb_cutoff", "coulomb_max_num_neighbors", "coulomb_neighbor_strategy",
+))  # fmt: skip
+"""Hyperparameters that do not change a TensorNet with the head `Scalar`."""
+
+
+def import_torchmdnet(path: str | Path, stated: Stated | None = None) -> Potential:
+    """The potential of a checkpoint of torchmd-net, the same function to rounding.
+
+    E = std sum_i network_i + mean + sum_i atomref_{z_i}. Nothing in the file is executed.
+
+    Args:
+        path: Lightning checkpoint (`.ckpt`) with `state_dict` and `hyper_parameters`.
+        stated: What the file does not say: units (by default eV and Å), elements.
+
+    Raises:
+        OSError: No such file.
+        ValueError: Not a checkpoint of a TensorNet, or one with a part that is not known here.
+    """
+    path, stated = Path(path), stated or Stated()
+    checkpoint = read_archive(path)
+    if not isinstance(checkpoint, Mapping) or not isinstance(checkpoint.get("state_dict"), Mapping):
+        raise ValueError(f"{path} has no state_dict: give a checkpoint written by torchmd-train")
+    found = checkpoint.get("hyper_parameters")
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{path} has no hyper_parameters: give a checkpoint by torchmd-train")
+    settings: dict[str, Any] = dict(found)
+    _check(settings, path)
+    energy, length = _units(stated)
+    tensors = _today(checkpoint["state_dict"])
+    parameters = Parameters(tensors, path)
+    layout = Layout(
+        prefix="representation_model.",
+        layers=int(settings["num_layers"]),
+        interleaved="check_errors" in settings,
+        reversed=False,
+    )
+    weights = representation(parameters, layout)
+    for kind in ("weight", "bias"):
+        weights[f"head.0.{kind}"] = parameters.take(f"output_model.output_network.layers.0.{kind}")
+        weights[f"head.2.{kind}"] = parameters.take(f"output_model.output_network.layers.2.{kind}")
+    dtype = precision_of(weights)
+    radial, widths = _radial(parameters, settings["rbf_type"], length)
+    atomref, known, notes = _atomref(parameters, settings, path)
+    mean, scale = (float(parameters.take(name)) for name in ("mean", "std"))
+    parameters.skip("representation_model.distance.box")
+    parameters.finish()
+    rows = weights["embedding.element.weight"]
+    elements, said = _elements(stated, known, len(rows), path)
+    shift, spread = shift_per_atom(mean, stated, path)
+    weights["embedding.element.weight"] = rows[list(elements)]
+    config = TensorNetConfig(
+        channels=int(settings["embedding_dimension"]),
+        layers=layout.layers,
+        cutoff=float(settings["cutoff_upper"]) * length,
+        radial=RADIAL[settings["rbf_type"]],
+        num_radial=int(settings["num_rbf"]),
+        radial_widths=widths,
+        envelope="cosine",
+        symmetry=settings.get("equivariance_invariance_group", "O(3)"),
+    )
+    notes = [*_unit_notes(stated), *said, *spread, *notes]
+    if settings.get("box_vecs") is not None:
+        notes.append("the fixed box in the file is not taken: cells come with structures")
+    if layout.interleaved:
+        notes.append("written before torchmd-net 3: rows of gates and filters brought in order")
+    facts = {
+        "architecture": "tensornet",
+        "written with": f"pytorch-lightning {checkpoint.get('pytorch-lightning_version', '?')}",
+        "epoch": plain(checkpoint.get("epoch")),
+        "data": plain({k: settings.get(k) for k in ("dataset", "dataset_arg")}),
+        "hyperparameters": plain({k: settings[k] for k in sorted(settings) if k in READ}),
+    }
+    potential = build_potential(
+        config,
+        elements=elements,
+        reference_energies={z: energy * atomref.get(z, 0.0) for z in elements},
+        scale=energy * scale,
+        shift=energy * shift,
+        dtype=dtype,
+        card=import_card("torchmd-net", [path], stated, notes, facts),
+    )
+    potential.network.load_state_dict(weights | radial)
+    return potential
+
+
+def _check(settings: Mapping[str, Any], path: Path) -> None:
+    """Refuse what changes the function and is not known here."""
+    model = settings.get("model")
+    if model in ("tensornet2", "tensornetv2_alt", "tensornet-nqe"):
+        raise ValueError(
+            f"{path} is a TensorNet2, whose atomic charges and electrostatics are not known here; "
+            "only torchmd-net's first TensorNet can be imported"
+        )
+    if model != "tensornet":
+        raise ValueError(f"{path} is a '{model}' of torchmd-net; only 'tensornet' can be imported")
+    missing = [name for name in NEEDED if name not in settings]
+    if missing:
+        raise ValueError(f"{path}: the hyper_parameters lack {', '.join(missing)}")
+    unknown = sorted(settings.keys() - READ - WITHOUT_EFFECT)
+    if unknown:
+        near = get_close_matches(unknown[0], READ | WITHOUT_EFFECT, n=1)
+        hint = f" (nearest known: {near[0]})" if near else ""
+        raise ValueError(f"{path}: unknown hyperparameter {', '.join(unknown)}{hint}")
+    expected: dict[str, tuple[Any, ...]] = {
+        "rbf_type": tuple(RADIAL),
+        "activation": ("silu", "swish"),
+        "cutoff_lower": (0,),
+        "output_model": ("Scalar",),
+        "reduce_op": ("add", "sum"),
+        "atom_filter": (-1,),
+        "equivariance_invariance_group": ("O(3)", "SO(3)"),
+    }
+    for name, values in expected.items():
+        if settings.get(name, values[0]) not in values:
+            known = " or ".join(str(value) for value in values)
+            raise ValueError(f"{path}: {name} is {settings[name]}; only {known} is known here")
+
+
+def _units(stated: Stated) -> tuple[float, float]:
+    """The file's units of energy and length in eV and Å."""
+    energy = conversion_factor(stated.energy_unit or "eV", "eV")
+    return energy, conversion_factor(stated.length_unit or "Å", "Å")
+
+
+def _unit_notes(stated: Stated) -> list[str]:
+    """Units and why."""
+    assumed = "assumed: the file stores no units; state others if it was trained in others"
+    return [
+        f"unit of {what}: {unit or default} ({'stated' if unit else assumed})"
+        for what, unit, default in (
+            ("energy", stated.energy_unit, "eV"),
+            ("length", stated.length_unit, "Å"),
+        )
+    ]
+
+
+def _today(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names as torchmd-net 3 writes them."""
+    old = re.compile(r"^output_model\.output_network\.([02])\.(weight|bias)$")
+    names = {name: re.sub(r"^model\.", "", name) for name in tensors}
+    new = r"output_model.output_network.layers.\1.\2"
+    return {old.sub(new, name): tensors[there] for there, name in names.items()}
+
+
+def _radial(parameters: Parameters, kind: str, length: float) -> tuple[dict[str, Tensor], str]:
+    """Radial functions as stored, trained or not, and whether each has a width of its own."""
+    place = "representation_model.distance_expansion."
+    if kind == "gauss":
+        offsets, coefficient = (parameters.take(f"{place}{n}") for n in ("offset", "coeff"))
+        found = {"radial.offsets": length * offsets, "radial.sharpness": -coefficient / length**2}
+        return found, "shared"
+    centers, betas = (parameters.take(f"{place}{name}") for name in ("means", "betas"))
+    shared = bool((betas == betas[0]).all())
+    found = {"radial.centers": centers, "radial.beta": betas[0] if shared else betas}
+    return found, "shared" if shared else "each"
+
+
+def _atomref(
+    parameters: Parameters, settings: Mapping[str, Any], path: Path
+) -> tuple[dict[int, float], tuple[int, ...], list[str]]:
+    """Reference energies in the file's unit, and the elements that have one."""
+    names, arguments = _priors(settings)
+    other = [name for name in names if name not in ("Atomref", "LearnableAtomref")]
+    if other:
+        raise ValueError(
+            f"{path} has the prior {' and '.join(other)}, which is not known here; only Atomref is"
+        )
+    if len(names) > 1:
+        raise ValueError(f"{path} has {len(names)} priors; only one Atomref is known here")
+    if not names:
+        return {}, (), []
+    energies = parameters.take("prior_model.0.atomref.weight").double().flatten().tolist()
+    parameters.skip("prior_model.0.initial_atomref")
+    known = tuple(z for z, energy in enumerate(energies) if z > 0 and energy != 0.0)
+    if arguments[0].get("enable", True):
+        return dict(enumerate(energies)), known, ["reference energies: Atomref of the file"]
+    off = "Atomref is switched off in the file (remove_ref_energy): energies are relative to it"
+    return {}, known, [off]
+
+
+def _priors(settings: Mapping[str, Any]) -> tuple[list[str], list[Mapping[str, Any]]]:
+    """Names of the priors and their arguments, in any of the ways they may be written."""
+    listed = settings.get("prior_model") or []
+    names: list[str] = []
+    arguments: list[Mapping[str, Any]] = []
+    for prior in listed if isinstance(listed, list | tuple) else [listed]:
+        for name, given in prior.items() if isinstance(prior, Mapping) else [(prior, None)]:
+            names.append(str(name))
+            arguments.append(given or {})
+    apart = settings.get("prior_args")
+    if apart is not None:
+        arguments = list(apart) if isinstance(apart, list | tuple) else [apart]
+    return names, arguments
+
+
+def _elements(
+    stated: Stated, known: tuple[int, ...], rows: int, path: Path
+) -> tuple[tuple[int, ...], list[str]]:
+    """Elements to take, with the reason."""
+    last = min(rows - 1, HEAVIEST)
+    if stated.elements is not None:
+        beyond = [z for z in stated.elements if not 0 < z <= last]
+        if beyond:
+            raise ValueError(
+                f"{path} has rows for atomic numbers up to {last}, not for {beyond[0]}"
+            )
+        return tuple(sorted(set(stated.elements))), ["elements: as stated"]
+    known = tuple(z for z in known if z <= last)
+    if known:
+        return known, ["elements: those with a reference energy in the file"]
+    return tuple(range(1, last + 1)), [
+        f"elements: all rows of the table, 1 ... {last}; the file does not say which were trained, "
+        "so state them to have others refused"
+    ]
