@@ -122,7 +122,7 @@ def training_config(config: DemoConfig, frames: Path) -> RunConfig:
             test=HELD_OUT,
             split_seed=config.seed,
         ),
-        model=TensorNetConfig(channels=config.channels, layers=2, cutoff=5.0),
+        model=TensorNetConfig(channels=config.channels, layers=2, cutoff=5.0, knots=128),
         training=TrainingConfig(
             epochs=config.epochs,
             batch_size=8,

@@ -31,7 +31,7 @@ def small(data: DataConfig) -> RunConfig:
     return RunConfig(
         name="small",
         data=data,
-        model=TensorNetConfig(channels=64, layers=2, cutoff=4.5, num_radial=32),
+        model=TensorNetConfig(channels=64, layers=2, cutoff=4.5, num_radial=32, knots=128),
         training=TrainingConfig(epochs=100),
     )
 
