@@ -14,7 +14,13 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from dreibein.models.tensornet_heads import GatedWeights, gated_head
+from dreibein.models.tensornet_heads import (
+    GatedWeights,
+    head,
+    layer_norm,
+    layer_norm_back,
+    norm_moments,
+)
 from dreibein.ops import atom_kernels as atom
 from dreibein.ops import edge_kernels as edge
 from dreibein.ops.edge_arrays import find_edges
@@ -22,8 +28,6 @@ from dreibein.ops.matmul import matmul
 from dreibein.ops.meeting import meet
 
 Numbers = np.ndarray[Any, Any]
-
-EPSILON = 1e-5  # of the layer norms, PyTorch's default
 
 _compile = numba.njit(
     nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"}
@@ -205,93 +209,6 @@ def _mix(x, weights, out, rows):  # type: ignore[no-untyped-def]
 
 
 @_part
-def _moments(x, moments, rows, channels, padded):  # type: ignore[no-untyped-def]
-    """Mean and 1 / deviation of each row, without the padding channels."""
-    parts = x.shape[1] // padded
-    count = parts * channels
-    for b in range(rows):
-        mean, variance = x.dtype.type(0.0), x.dtype.type(0.0)
-        for p in range(parts):
-            for f in range(p * padded, p * padded + channels):
-                mean += x[b, f]
-        mean /= count
-        for p in range(parts):
-            for f in range(p * padded, p * padded + channels):
-                variance += (x[b, f] - mean) ** 2
-        moments[b, 0], moments[b, 1] = mean, 1.0 / np.sqrt(variance / count + EPSILON)
-
-
-@_part
-def _layer_norm(x, weights, moments, rows):  # type: ignore[no-untyped-def]
-    """X <- (x - mean) / deviation * scale + shift."""
-    for b in range(rows):
-        mean, inverse = moments[b, 0], moments[b, 1]
-        for f in range(x.shape[1]):
-            x[b, f] = (x[b, f] - mean) * inverse * weights[0, f] + weights[1, f]
-
-
-@_part
-def _layer_norm_back(g, x, weights, moments, rows, channels, padded):  # type: ignore[no-untyped-def]
-    """G <- gradient with respect to x from that of its layer norm."""
-    parts = g.shape[1] // padded
-    count = parts * channels
-    for b in range(rows):
-        mean, inverse = moments[b, 0], moments[b, 1]
-        total, along = g.dtype.type(0.0), g.dtype.type(0.0)
-        for f in range(g.shape[1]):
-            scaled = g[b, f] * weights[0, f]
-            total += scaled
-            along += scaled * (x[b, f] - mean)
-        total /= count
-        along *= inverse * inverse / count
-        for f in range(g.shape[1]):
-            centered = x[b, f] - mean
-            g[b, f] = inverse * (g[b, f] * weights[0, f] - total - centered * along)
-        for p in range(parts):
-            for f in range(p * padded + channels, (p + 1) * padded):
-                g[b, f] = 0.0
-
-
-@_part
-def _head(weights, state, work, plan, first, rows):  # type: ignore[no-untyped-def]
-    """Energies from the features in work.b, and their gradient in its place."""
-    padded, width = work.a.shape[1], len(weights.last)
-    norms, kept, energy, last = work.three, work.slope, state.energy, weights.last
-    atom.part_norms(work.b, norms, rows)
-    kept[:rows] = norms[:rows]
-    _moments(norms, work.moments, rows, plan.channels, padded)
-    _layer_norm(norms, weights.out_norm, work.moments, rows)
-    features = np.empty((rows, padded), norms.dtype)
-    matmul(norms, weights.out, features, 0, rows)
-    if plan.gated:
-        for b in range(rows):
-            for f in range(padded):
-                features[b, f] += weights.out_bias[f]
-        gated_head(features, weights.gated, energy, first, rows)
-    else:
-        slope = np.empty((rows, padded), norms.dtype)
-        hidden = np.empty((rows, width), norms.dtype)
-        hidden_slope = np.empty((rows, width), norms.dtype)
-        atom.biased_silu(features, weights.out_bias, slope, 0, rows)
-        matmul(features, weights.hidden, hidden, 0, rows)
-        atom.biased_silu(hidden, weights.hidden_bias, hidden_slope, 0, rows)
-        for b in range(rows):
-            total = weights.last_bias[0]
-            for f in range(width):
-                total += hidden[b, f] * last[f]
-                hidden[b, f] = last[f] * hidden_slope[b, f]
-            energy[first + b] = total
-        if plan.forces:
-            matmul(hidden, weights.hidden_back, features, 0, rows)
-            atom.multiply(features, slope, 0, rows)
-    if plan.forces:
-        matmul(features, weights.out_back, norms, 0, rows)
-        scale, moments = weights.out_norm, work.moments
-        _layer_norm_back(norms, kept, scale, moments, rows, plan.channels, padded)
-        atom.part_norms_back(work.b, norms, rows)
-
-
-@_part
 def _enter_layer(weights, state, work, layer, first, rows):  # type: ignore[no-untyped-def]
     """Normalise the features in work.b and mix them into what neighbors listen to."""
     atom.normalize(work.b, state.x[layer], state.scale[layer], first, rows)
@@ -321,8 +238,8 @@ def _embedding_back(weights, state, edges, work, plan, first, rows):  # type: ig
     atom.multiply(two, state.slope_in, first, rows)
     matmul(two, weights.gate_in_back, one, 0, rows)
     norm = state.norm[first : first + rows]
-    _moments(norm, work.moments, rows, plan.channels, padded)
-    _layer_norm_back(one, norm, weights.norm, work.moments, rows, plan.channels, padded)
+    norm_moments(norm, work.moments, rows, plan.channels, padded)
+    layer_norm_back(one, norm, weights.norm, work.moments, rows, plan.channels, padded)
     _mix(work.b, weights.mix_back, work.a, rows)
     atom.norm_back(work.gradient, work.a, state.x0, one, first, rows)
     edge.embed_back(work.gradient, weights.embedding, state.kind, edges, first, rows)
@@ -336,8 +253,8 @@ def embedding_pass(weights, state, edges, work, plan, first, last):  # type: ign
         rows = min(plan.block, last - begin)
         edge.embed(work.a, one, state.x0, weights.embedding, state.kind, edges, begin, rows)
         state.norm[begin : begin + rows] = one[:rows]
-        _moments(one, work.moments, rows, plan.channels, padded)
-        _layer_norm(one, weights.norm, work.moments, rows)
+        norm_moments(one, work.moments, rows, plan.channels, padded)
+        layer_norm(one, weights.norm, work.moments, rows)
         matmul(one, weights.gate_in, two, 0, rows)
         atom.biased_silu(two, weights.gate_in_bias, state.slope_in, begin, rows)
         matmul(two, weights.gate_out, three, 0, rows)
@@ -348,7 +265,7 @@ def embedding_pass(weights, state, edges, work, plan, first, last):  # type: ign
         if plan.layers > 0:
             _enter_layer(weights, state, work, 0, begin, rows)
         else:
-            _head(weights, state, work, plan, begin, rows)
+            head(weights, state, work, plan, begin, rows)
             if plan.forces:
                 _embedding_back(weights, state, edges, work, plan, begin, rows)
 
@@ -370,7 +287,7 @@ def layer_pass(weights, state, edges, work, plan, layer, first, last):  # type: 
         if layer + 1 < plan.layers:
             _enter_layer(weights, state, work, layer + 1, begin, rows)
         else:
-            _head(weights, state, work, plan, begin, rows)
+            head(weights, state, work, plan, begin, rows)
             if plan.forces:
                 _leave_layer_back(weights, state, work, plan, layer, begin, rows)
 

@@ -24,6 +24,9 @@ Numbers = np.ndarray[Any, Any]
 
 _MOST_KNOTS = 4096
 
+TOWERS = ("value", "gate")
+"""Of a gated head."""
+
 STRETCH = 10.0
 """Knots at r = 0 are closer than at the cutoff by about this factor, as radial functions are."""
 
@@ -138,31 +141,13 @@ def constants_of(network: TensorNet, grid: RadialGrid, dtype: type) -> Weights:
     mix_in, mix_in_back = mixing("interactions.{}.mix_in")
     mix_out, mix_out_back = mixing("interactions.{}.mix_out")
     out, out_back = both("out", 3, 1)
-    gated = network.config.head == "gated"
-    if gated:  # without the other head
-        double["head.0.weight"] = double["head.2.weight"] = torch.zeros(1, channels).double()
-        double["head.0.bias"] = double["head.2.bias"] = torch.zeros(1).double()
+    if network.config.head == "gated":  # without the other head
+        nothing = torch.zeros(1, channels, dtype=torch.float64)
+        double |= {"head.0.weight": nothing, "head.2.weight": nothing}
+        double |= {"head.0.bias": nothing[0, :1], "head.2.bias": nothing[0, :1]}
     hidden, hidden_back = both("head.0", 1, 1)
-
-    def towers(kind: str, layers: range) -> Tensor:
-        """Layers of both towers of a gated head [2, len(layers), ...]; zeros [2, 0, F] if none."""
-        if not gated:
-            return torch.zeros(2, 0, *(channels,) * (2 if kind == "weight" else 1)).double()
-        names = (f"head.{tower}.{{}}.{kind}" for tower in ("value", "gate"))
-        return torch.stack(
-            [torch.stack([double[name.format(2 * k)] for k in layers]) for name in names]
-        )
-
-    inner, end = range(LAYERS if gated else 0), range(LAYERS, LAYERS + 1)
-    tower = towers("weight", inner)
     return Weights(
-        gated=GatedWeights(
-            layers=pack(pad(tower.mT, 1, 1)),
-            biases=pad(towers("bias", inner), 1),
-            back=pack(pad(tower, 1, 1)),
-            last=pad(towers("weight", end).flatten(1, -2).sum(1), 1),
-            last_bias=towers("bias", end).sum((1, 2)).numpy().astype(dtype),
-        ),
+        gated=_gated(double, network.config.head == "gated", pad),
         embedding=EmbeddingSum(
             table=chunked(tables[0], 0),
             pairs=chunked(receivers.unsqueeze(1) + senders, 0),
@@ -192,4 +177,27 @@ def constants_of(network: TensorNet, grid: RadialGrid, dtype: type) -> Weights:
         hidden_back=hidden_back,
         last=pad(double["head.2.weight"][0], 1),
         last_bias=double["head.2.bias"].numpy().astype(dtype),
+    )
+
+
+def _gated(double: dict[str, Tensor], there: bool, pad: Callable[..., Numbers]) -> GatedWeights:
+    """Constants of a gated head; towers without layers where there is none."""
+    channels = double["out.bias"].shape[0]
+    if not there:
+        weights = torch.zeros(2, 0, channels, channels, dtype=torch.float64)
+        biases, last, last_bias = weights[..., 0], weights.sum(1)[..., 0], torch.zeros(2)
+    else:
+        names = [[f"head.{tower}.{2 * k}" for k in range(LAYERS + 1)] for tower in TOWERS]
+        inner = [name for tower in names for name in tower[:LAYERS]]
+        weights = torch.stack([double[f"{name}.weight"] for name in inner]).unflatten(0, (2, -1))
+        biases = torch.stack([double[f"{name}.bias"] for name in inner]).unflatten(0, (2, -1))
+        last = torch.cat([double[f"{tower[LAYERS]}.weight"] for tower in names])
+        last_bias = torch.cat([double[f"{tower[LAYERS]}.bias"] for tower in names])
+    padded = pad(last, 1)
+    return GatedWeights(
+        layers=pack(pad(weights.mT, 1, 1)),
+        biases=pad(biases, 1),
+        back=pack(pad(weights, 1, 1)),
+        last=padded,
+        last_bias=last_bias.numpy().astype(padded.dtype),
     )
