@@ -92,6 +92,31 @@ def _double(network: TensorNet) -> Callable[[Tensor], Tensor]:
     return filters_of(copy.deepcopy(network).double())
 
 
+class _Layout:
+    """Channels padded to whole vectors of a type."""
+
+    def __init__(self, dtype: type) -> None:
+        self.dtype, self.lanes = dtype, lane_count(dtype)
+
+    def pad(self, x: Tensor, *parts: int) -> Numbers:
+        """Pad the trailing dimensions; `parts` says how many blocks of F each has."""
+        for axis, part in enumerate(reversed(parts), start=1):
+            blocks = x.unflatten(-axis, (part, -1))
+            room = list(blocks.shape)
+            room[-axis] = -(-blocks.shape[-axis] // self.lanes) * self.lanes
+            padded = x.new_zeros(room)
+            padded.narrow(-axis, 0, blocks.shape[-axis]).copy_(blocks)
+            x = padded.flatten(-axis - 1, -axis)
+        return np.ascontiguousarray(x.numpy().astype(self.dtype))
+
+    def chunked(self, x: Tensor, first: int) -> Numbers:
+        """Pad the channels and move their chunks to dimension `first`."""
+        padded = self.pad(x, 1)
+        chunks = padded.shape[-1] // self.lanes
+        split = padded.reshape(*padded.shape[:-1], chunks, self.lanes)
+        return np.ascontiguousarray(np.moveaxis(split, -2, first))
+
+
 def constants_of(network: TensorNet, grid: RadialGrid, dtype: type) -> Weights:
     """The network's constants, padded, transposed and tabulated."""
     channels, layers = network.config.channels, network.interactions
@@ -100,26 +125,8 @@ def constants_of(network: TensorNet, grid: RadialGrid, dtype: type) -> Weights:
     here = exact(torch.zeros(1, dtype=torch.float64))[:, 0]  # [L + 1, 3, F]
     here = here * float(network.config.self_loops)
 
-    def pad(x: Tensor, *parts: int) -> Numbers:
-        """Pad the trailing dimensions; `parts` says how many blocks of F each has."""
-        for axis, part in enumerate(reversed(parts), start=1):
-            blocks = x.unflatten(-axis, (part, -1))
-            rest = x.new_zeros(*blocks.shape)
-            room = list(blocks.shape)
-            room[-axis] = -(-blocks.shape[-axis] // lanes) * lanes
-            rest = x.new_zeros(room)
-            rest.narrow(-axis, 0, blocks.shape[-axis]).copy_(blocks)
-            x = rest.flatten(-axis - 1, -axis)
-        return np.ascontiguousarray(x.numpy().astype(dtype))
-
-    lanes = lane_count(dtype)
-
-    def chunked(x: Tensor, first: int) -> Numbers:
-        """Pad the channels and move their chunks to dimension `first`."""
-        padded = pad(x, 1)
-        split = padded.reshape(*padded.shape[:-1], padded.shape[-1] // lanes, lanes)
-        return np.ascontiguousarray(np.moveaxis(split, -2, first))
-
+    layout = _Layout(dtype)
+    pad, chunked = layout.pad, layout.chunked
     double = {name: value.detach().double().cpu() for name, value in network.named_parameters()}
 
     def both(name: str, inputs: int, outputs: int) -> tuple[Numbers, Numbers]:
