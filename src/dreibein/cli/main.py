@@ -20,6 +20,7 @@ VERBS = (
     "relax",
     "predict",
     "bench",
+    "parity",
     "demo",
     "import",
 )

@@ -9,6 +9,7 @@ from dreibein.simulate.guards import BlowUpError
 from dreibein.simulate.ipi_driver import ipi_driver
 from dreibein.simulate.lammps_fix import lammps_fix, lammps_system, open_lammps
 from dreibein.simulate.openmm_force import openmm_force, openmm_system
+from dreibein.simulate.parity import ParityReport, ParityRow, measure_parity
 from dreibein.simulate.predictions import predict_structures
 from dreibein.simulate.relaxation import RelaxationResult, relax_structure
 from dreibein.simulate.speed import Memory, Speed, available_backends, measure_speed
@@ -21,12 +22,15 @@ __all__ = [
     "DynamicsResult",
     "Evaluator",
     "Memory",
+    "ParityReport",
+    "ParityRow",
     "RelaxationResult",
     "Speed",
     "available_backends",
     "ipi_driver",
     "lammps_fix",
     "lammps_system",
+    "measure_parity",
     "measure_speed",
     "open_lammps",
     "openmm_force",
