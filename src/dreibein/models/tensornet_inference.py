@@ -25,7 +25,8 @@ from dreibein.models.tensornet_passes import (
     all_passes,
 )
 from dreibein.models.tensornet_tables import constants_of, grid_for
-from dreibein.ops.edge_arrays import ENVELOPES, collect, split_rows
+from dreibein.ops.edge_arrays import collect, split_rows
+from dreibein.ops.edge_geometry import ENVELOPES
 from dreibein.ops.edge_kernels import Edges
 from dreibein.ops.lanes import lane_count
 from dreibein.ops.matmul import ROWS

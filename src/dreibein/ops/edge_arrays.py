@@ -1,64 +1,20 @@
 """From positions to the arrays of `Edges`, and from the gradients of edges to forces and virial."""
 
-import math
 from itertools import pairwise
 from typing import Any
 
 import numba
 import numpy as np
 
-from dreibein.ops.splines import BASIS, DECAY, TAPS
+from dreibein.ops.edge_geometry import (
+    coordinate,
+    envelope,
+    harmonics_back,
+    put_harmonics,
+    put_taps,
+)
 
 _compile = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
-
-_ROOT2, _ROOT3, _ROOT6 = math.sqrt(2.0), math.sqrt(3.0), math.sqrt(6.0)
-_WEIGHTS = np.array(BASIS) / 120.0  # [tap, power]
-ENVELOPES = ("smooth", "cosine")
-"""Envelopes that `find_edges` knows, by their number."""
-
-
-@_compile
-def _envelope(t, kind):  # type: ignore[no-untyped-def]
-    """phi(t) and dphi/dt for t = r / cutoff below 1."""
-    if kind == 1:
-        return 0.5 * (np.cos(np.pi * t) + 1.0), -0.5 * np.pi * np.sin(np.pi * t)
-    square = t * t
-    value = 1.0 + square * t * (t * (15.0 - 6.0 * t) - 10.0)
-    return value, -30.0 * square * (1.0 - t) * (1.0 - t)
-
-
-@_compile
-def _coordinate(t, knots, stretch):  # type: ignore[no-untyped-def]
-    """Place on the grid of t = r / cutoff, in knots, and its derivative; see `RadialGrid`."""
-    if stretch == 0.0:
-        return knots * t, 1.0 * knots
-    decay = np.exp(-DECAY * t)
-    scale = knots / (1.0 + stretch * (1.0 - np.exp(-DECAY)) / DECAY)
-    return scale * (t + stretch * (1.0 - decay) / DECAY), scale * (1.0 + stretch * decay)
-
-
-@_compile
-def _put_taps(taps, slopes, u, envelope, tilt, scale):  # type: ignore[no-untyped-def]
-    """Spline weights at u of an interval times the envelope, and their slopes."""
-    for t in range(TAPS):
-        value, slope = _WEIGHTS[t, 5], 5.0 * _WEIGHTS[t, 5]
-        for power in range(4, 0, -1):
-            value = value * u + _WEIGHTS[t, power]
-            slope = slope * u + power * _WEIGHTS[t, power]
-        value = value * u + _WEIGHTS[t, 0]
-        taps[t] = envelope * value
-        slopes[t] = envelope * slope * scale + tilt * value
-
-
-@_compile
-def _put_direction(unit, h, x, y, z):  # type: ignore[no-untyped-def]
-    """Unit vector and its nine numbers: 1, [u]x and u u^T - 1/3 in the orthonormal basis."""
-    unit[0], unit[1], unit[2] = x, y, z
-    h[0] = _ROOT3
-    h[1], h[2], h[3] = _ROOT2 * x, _ROOT2 * y, _ROOT2 * z
-    h[4], h[5], h[7] = _ROOT2 * x * z, _ROOT2 * x * y, _ROOT2 * y * z
-    h[6] = (2.0 * y * y - x * x - z * z) * (1.0 / _ROOT6)
-    h[8] = (z * z - x * x) * (1.0 / _ROOT2)
 
 
 @_compile
@@ -99,12 +55,14 @@ def find_edges(edges, pairs, cutoff, knots, stretch, kind, first, last):  # type
                 to[slot] = j
                 inverses[slot] = inverse
                 gradient[slot] = 0.0
-                _put_direction(unit[slot], harmonics[slot], x * inverse, y * inverse, z * inverse)
-                x, rate = _coordinate(r / cutoff, knots, stretch)
-                knot = min(int(x), knots - 1)
+                x, y, z = x * inverse, y * inverse, z * inverse
+                unit[slot, 0], unit[slot, 1], unit[slot, 2] = x, y, z
+                put_harmonics(harmonics[slot], x, y, z)
+                place, rate = coordinate(r / cutoff, knots, stretch)
+                knot = min(int(place), knots - 1)
                 base[slot] = knot
-                phi, tilt = _envelope(r / cutoff, kind)
-                _put_taps(taps[slot], slopes[slot], x - knot, phi, tilt / cutoff, rate / cutoff)
+                phi, tilt = envelope(r / cutoff, kind)
+                put_taps(taps[slot], slopes[slot], place - knot, phi, tilt / cutoff, rate / cutoff)
                 slot += 1
         stop[i] = slot
 
@@ -124,14 +82,7 @@ def collect(edges, batch, gradient, strain):  # type: ignore[no-untyped-def]
         for e in range(start[i], stop[i]):
             j, inverse = sender[e], np.float64(inverses[e])
             x, y, z = np.float64(unit[e, 0]), np.float64(unit[e, 1]), np.float64(unit[e, 2])
-            a1, a2, a3, xz, xy, yz = (
-                np.float64(turned[e, 1]), np.float64(turned[e, 2]), np.float64(turned[e, 3]),
-                np.float64(turned[e, 4]), np.float64(turned[e, 5]), np.float64(turned[e, 7]),
-            )  # fmt: skip
-            yy, zz = np.float64(turned[e, 6]) * (2.0 / _ROOT6), np.float64(turned[e, 8])
-            gx = _ROOT2 * (a1 + xz * z + xy * y - zz * x) - yy * x
-            gy = _ROOT2 * (a2 + xy * x + yz * z) + 2.0 * yy * y
-            gz = _ROOT2 * (a3 + xz * x + yz * y + zz * z) - yy * z
+            gx, gy, gz = harmonics_back(turned[e], x, y, z)
             along = (gx * x + gy * y + gz * z) * inverse - np.float64(slope[e] + turned[e, 0])
             gx, gy, gz = (
                 gx * inverse - along * x,

@@ -14,10 +14,17 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from dreibein.ops.splines import BASIS, TAPS, RadialGrid
+from dreibein.ops.edge_geometry import (
+    ENVELOPES,
+    coordinate,
+    envelope,
+    harmonics_back,
+    put_harmonics,
+    put_taps,
+)
+from dreibein.ops.splines import TAPS, RadialGrid
 
 Array = np.ndarray[Any, Any]
-_SPLINES = np.array(BASIS) / 120.0
 _compile = numba.njit(nogil=True, error_model="numpy")
 
 
@@ -41,7 +48,7 @@ class Geometry(NamedTuple):
     harmonics: Array
 
 
-def edge_geometry(vectors: Array, grid: RadialGrid, envelope: str) -> Geometry:
+def edge_geometry(vectors: Array, grid: RadialGrid, envelope_name: str) -> Geometry:
     """Numbers of edges with these vectors [E, 3]; the envelope is "smooth" or "cosine"."""
     edges, kind = len(vectors), vectors.dtype
     found = Geometry(
@@ -52,63 +59,34 @@ def edge_geometry(vectors: Array, grid: RadialGrid, envelope: str) -> Geometry:
         np.empty((edges, TAPS), kind),
         np.empty((edges, 9), kind),
     )
-    _geometry_kernel(vectors, *found, _SPLINES, grid.cutoff, grid.knots, envelope == "cosine")
+    kind = ENVELOPES.index(envelope_name)
+    _geometry_kernel(vectors, *found, grid.cutoff, grid.knots, grid.stretch, kind)
     return found
 
 
 @_compile
-def _envelope(r, cutoff, cosine):  # type: ignore[no-untyped-def]
-    t = r / cutoff
-    if t >= 1.0:
-        return 0.0, 0.0
-    if cosine:
-        phase = math.pi * t
-        return 0.5 * (math.cos(phase) + 1.0), -0.5 * math.pi / cutoff * math.sin(phase)
-    value = 1.0 + t * t * t * (t * (15.0 - 6.0 * t) - 10.0)
-    return value, -30.0 * t * t * (1.0 - t) * (1.0 - t) / cutoff
-
-
-@_compile
 def _geometry_kernel(  # type: ignore[no-untyped-def]
-    vectors, length, unit, base, taps, slopes, harmonics, splines, cutoff, knots, cosine
+    vectors, length, unit, base, taps, slopes, harmonics, cutoff, knots, stretch, kind
 ):
-    root2, root3, root6 = math.sqrt(2.0), math.sqrt(3.0), math.sqrt(6.0)
-    spacing = cutoff / knots
     for e in range(len(vectors)):
         vx, vy, vz = float(vectors[e, 0]), float(vectors[e, 1]), float(vectors[e, 2])
         r = math.sqrt(vx * vx + vy * vy + vz * vz)
         scale = -1.0 / r if r > 0.0 else 0.0
         x, y, z = vx * scale, vy * scale, vz * scale
         length[e], unit[e, 0], unit[e, 1], unit[e, 2] = r, x, y, z
-        place = r / spacing
-        first = min(int(place), knots - 1)
-        base[e] = first
-        p = place - first
-        phi, tilt = _envelope(r, cutoff, cosine)
-        for t in range(6):
-            value, slope = splines[t, 5], 0.0
-            for k in range(4, -1, -1):
-                slope = slope * p + value
-                value = value * p + splines[t, k]
-            taps[e, t] = phi * value
-            slopes[e, t] = tilt * value + phi * slope / spacing
-        harmonics[e, 0] = root3
-        harmonics[e, 1], harmonics[e, 2], harmonics[e, 3] = root2 * x, root2 * y, root2 * z
-        harmonics[e, 4], harmonics[e, 5] = root2 * x * z, root2 * x * y
-        harmonics[e, 6] = (2.0 * y * y - x * x - z * z) / root6
-        harmonics[e, 7], harmonics[e, 8] = root2 * y * z, (z * z - x * x) / root2
+        put_harmonics(harmonics[e], x, y, z)
+        place, rate = coordinate(r / cutoff, knots, stretch)
+        base[e] = min(int(place), knots - 1)
+        phi, tilt = envelope(r / cutoff, kind) if r < cutoff else (0.0, 0.0)
+        put_taps(taps[e], slopes[e], place - base[e], phi, tilt / cutoff, rate / cutoff)
 
 
 @_compile
 def pull_kernel(gradient, to_harmonics, unit, length, pull):  # type: ignore[no-untyped-def]
     """dE/dv of each edge from dE/dr and dE/d(harmonics)."""
-    root2, root6 = math.sqrt(2.0), math.sqrt(6.0)
     for e in range(len(gradient)):
         x, y, z = float(unit[e, 0]), float(unit[e, 1]), float(unit[e, 2])
-        t = to_harmonics[e]
-        qx = root2 * (t[1] + z * t[4] + y * t[5] - x * t[8]) - 2.0 * x * t[6] / root6
-        qy = root2 * (t[2] + x * t[5] + z * t[7]) + 4.0 * y * t[6] / root6
-        qz = root2 * (t[3] + x * t[4] + y * t[7] + z * t[8]) - 2.0 * z * t[6] / root6
+        qx, qy, qz = harmonics_back(to_harmonics[e], x, y, z)
         along = x * qx + y * qy + z * qz
         inverse = 1.0 / length[e] if length[e] > 0.0 else 0.0
         pull[e, 0] = -(gradient[e] * x + (qx - along * x) * inverse)
