@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from dreibein.nn import Bessel, Envelope, ExpNormal, Gaussian, radial_basis
-from dreibein.nn.radial import lengths_and_units, sine_quotient
+from dreibein.nn.radial import SmoothBessel, lengths_and_units, sine_quotient
 
 CUTOFF, NUM = 4.5, 5
 R = torch.linspace(0.0, CUTOFF + 0.5, 23, dtype=torch.float64)
-KINDS = ("expnorm", "gaussian", "bessel")
+KINDS = ("expnorm", "gaussian", "bessel", "smooth_bessel")
 
 
 def derivative(function, r, order):
@@ -86,6 +86,32 @@ def test_bessel_closed_form():
         assert float(found[0, k]) == pytest.approx(math.sqrt(2.0 / CUTOFF) * q, abs=1e-14)
 
 
+def test_smooth_bessel_functions_are_orthonormal_and_end_smoothly():
+    """The integral of r^2 e_m e_n is 1 or 0; value, slope and curvature vanish at the cutoff."""
+    basis = SmoothBessel(CUTOFF, NUM)
+    # trapezoids are exact here: the integrand is a polynomial of cosines of whole periods
+    r = torch.linspace(0.0, CUTOFF, 201, dtype=torch.float64)
+    values = r[:, None] * basis(r)
+    weights = torch.full_like(r, CUTOFF / 200)
+    weights[[0, -1]] /= 2.0
+    overlap = values.T @ (weights[:, None] * values)
+    assert torch.allclose(overlap, torch.eye(NUM, dtype=torch.float64), rtol=0, atol=1e-12)
+    for order in range(3):
+        for n in range(NUM):
+            end = derivative(lambda r, n=n: basis(r)[:, n], [CUTOFF], order)
+            assert abs(float(end)) < 1e-9
+    assert torch.equal(basis.float().double().mixing, SmoothBessel(CUTOFF, NUM).mixing)
+
+
+def test_widths_of_each_function():
+    basis = ExpNormal(CUTOFF, NUM, widths="each")
+    assert basis.beta.shape == (NUM,)
+    assert torch.equal(basis(R), ExpNormal(CUTOFF, NUM)(R))
+    basis.beta[2] *= 1.5
+    changed = (basis(R) != ExpNormal(CUTOFF, NUM)(R)).any(0)
+    assert changed.tolist() == [False, False, True, False, False]
+
+
 def test_sine_quotient_has_right_derivatives_everywhere():
     """Series near 0 and quotient elsewhere meet; sinc of torch is NaN here at second order."""
     x = torch.tensor([0.0, 1e-12, 1e-5, 0.05, 0.0999999, 0.1000001, 0.5, 3.0, 20.0]).double()
@@ -126,7 +152,7 @@ def test_shapes_and_buffers(kind):
 
 
 def test_unknown_names_and_too_few_functions():
-    with pytest.raises(ValueError, match="expnorm, gaussian or bessel"):
+    with pytest.raises(ValueError, match="gaussian, bessel or smooth_bessel"):
         radial_basis("besel", CUTOFF, NUM)
     with pytest.raises(ValueError, match="num_radial >= 2, got 1"):
         Gaussian(CUTOFF, 1)
