@@ -1,5 +1,6 @@
 """What the page says, without a browser."""
 
+import json
 import re
 import shutil
 
@@ -30,8 +31,26 @@ def sections(page):
 
 def test_complete_run_has_every_section(run):
     found = sections(write_report(run))
-    assert set(found) == IDS | {"config"}
-    assert not any(found.values())
+    assert set(found) == IDS | {"config", "engines"}
+    assert {name for name, is_empty in found.items() if is_empty} == {"engines"}
+
+
+def test_engines_are_shown_once_they_were_compared(run):
+    ways = {"backend": "fused", "precision": "float32", "energy": -1.0, "milliseconds": 2.5}
+    errors = {"energy_error": 3e-6, "forces_error": 4.5e-7, "stress_error": None}
+    rows = [
+        {"engine": "ASE", "agrees": True, **ways, **errors},
+        {"engine": "LAMMPS", "agrees": False, **ways, **errors},
+        {"engine": "OpenMM", "agrees": None, "note": "not installed <here>"},
+    ]
+    frame = {"formula": "Si2", "atoms": 2, "largest_force": 0.5, "largest_stress": 0.25}
+    (run / "parity.json").write_text(json.dumps({**frame, "rows": rows}))
+    page = write_report(run)
+    assert not any(sections(page).values())
+    shown = page.read_text().split('<section id="engines">')[1].split("</section>")[0]
+    for words in ("Si2, 2 atoms", "stress 0.250 eV", "4.5×10⁻⁷", "agrees", "differs"):
+        assert words in shown
+    assert "not installed &lt;here&gt;" in shown
 
 
 @pytest.mark.parametrize(

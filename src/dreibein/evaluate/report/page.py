@@ -12,6 +12,7 @@ from dreibein.evaluate.report.background import (
     speed_section,
 )
 from dreibein.evaluate.report.breakdown import element_section
+from dreibein.evaluate.report.engines import engines_section
 from dreibein.evaluate.report.laws import laws_section
 from dreibein.evaluate.report.learning import learning_section
 from dreibein.evaluate.report.markup import Section, text
@@ -29,6 +30,7 @@ SECTIONS = (
     worst_section,
     laws_section,
     motion_section,
+    engines_section,
     speed_section,
     data_section,
     model_section,

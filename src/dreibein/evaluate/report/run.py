@@ -46,6 +46,7 @@ class RunRecord:
         predictions: References and predictions of the test frames.
         model: What the model file says of itself (`model_facts`).
         dynamics: The simulation.
+        engines: What `dreibein parity` found.
         provenance: Where the data came from.
         splits: Frames of each split.
         config: The resolved configuration as written.
@@ -57,6 +58,7 @@ class RunRecord:
     predictions: Predictions | None
     model: dict[str, Any] | None
     dynamics: Dynamics | None
+    engines: dict[str, Any] | None
     provenance: dict[str, Any] | None
     splits: dict[str, Any] | None
     config: str | None
@@ -81,6 +83,7 @@ class RunRecord:
             predictions=Predictions.load(predictions) if predictions.is_file() else None,
             model=model_facts(model) if model.is_file() else None,
             dynamics=_dynamics(folder / DYNAMICS_FOLDER),
+            engines=_json(folder / "parity.json"),
             provenance=_json(folder / "provenance.json"),
             splits=_json(folder / "splits.json"),
             config=_text(folder / "config.yaml"),
