@@ -36,7 +36,7 @@ class GatedWeights(NamedTuple):
     last_bias: Numbers
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(nogil=True, error_model="numpy")
 def gated_head(features, weights, energy, first, rows):  # type: ignore[no-untyped-def]
     """Energies of a block's features [rows, F], whose gradient takes their place."""
     shape = features.shape

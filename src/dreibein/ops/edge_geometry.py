@@ -10,7 +10,7 @@ import numpy as np
 
 from dreibein.ops.splines import BASIS, DECAY, TAPS
 
-_compile = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+_compile = numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
 
 _ROOT2, _ROOT3, _ROOT6 = math.sqrt(2.0), math.sqrt(3.0), math.sqrt(6.0)
 _WEIGHTS = np.array(BASIS) / 120.0  # [tap, power]

@@ -26,7 +26,7 @@ def pack(weights: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.ascontiguousarray(np.moveaxis(split, -2, -3))
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(nogil=True, error_model="numpy")
 def matmul(x, packed, out, first, rows):  # type: ignore[no-untyped-def]
     """Out = x W for rows first ... first + rows of x and out, W packed."""
     column, columns = 0, packed.shape[0]

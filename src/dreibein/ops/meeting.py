@@ -61,7 +61,7 @@ def _let_others_run(typing_context: Any) -> Any:
     return types.void(), generate
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True)
 def meet(count, threads):  # type: ignore[no-untyped-def]
     """Return when all threads have come here equally often.
 
