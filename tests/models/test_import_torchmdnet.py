@@ -90,6 +90,20 @@ def test_units_are_converted(tmp_path, name):
     assert any("assumed" in note for note in here.card["imported"]["notes"])
 
 
+def test_mirrored_networks_see_the_mirror_image(tmp_path):
+    """What torchmd-net's Warp kernels do to SO(3) networks."""
+    name, case = "chiral, gaussian", CASES["molecule"]
+    potential = import_torchmdnet(written(tmp_path, name), Stated(mirrored=True))
+    expected = MODELS[name]["results"]["molecule"]
+    mirror = case | {"pos": (-torch.tensor(case["pos"], dtype=torch.float64)).tolist()}
+    found = potential(structure(mirror, potential.cutoff))
+    assert relative(found["energy"], expected["energy"]) < 1e-12
+    assert relative(-found["forces"], expected["forces"]) < 1e-10
+    same = potential(structure(case, potential.cutoff))
+    assert relative(same["forces"], expected["forces"]) > 1e-6
+    assert any("Warp" in note for note in potential.card["imported"]["notes"])
+
+
 def test_the_card_says_where_it_comes_from(tmp_path):
     path = written(tmp_path)
     stated = Stated(level_of_theory="PBE", license="MIT")

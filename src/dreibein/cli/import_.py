@@ -34,6 +34,12 @@ def import_(
         str | None, typer.Option("--level-of-theory", help="Method that made the labels.")
     ] = None,
     license: Annotated[str | None, typer.Option(help="License of the source.")] = None,
+    mirrored: Annotated[
+        bool,
+        typer.Option(
+            "--mirrored", help="An SO(3) network trained with torchmd-net's Warp kernels."
+        ),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
 ) -> None:
     """Turn a trained TensorNet of another package into a model file; nothing in it is run."""
@@ -47,7 +53,13 @@ def import_(
     if output.exists() and not overwrite:
         raise FileExistsError(f"'{output}' exists; give another name or --overwrite")
     stated = Stated(
-        energy_unit, length_unit, atomic_numbers_of(elements), atoms, level_of_theory, license
+        energy_unit=energy_unit,
+        length_unit=length_unit,
+        elements=atomic_numbers_of(elements),
+        atoms=atoms,
+        level_of_theory=level_of_theory,
+        license=license,
+        mirrored=mirrored,
     )
     read = import_matgl if family == "matgl" else import_torchmdnet
     potential = read(source, stated)

@@ -22,6 +22,8 @@ class Stated:
         atoms: Atoms of each structure it was trained on, where these were all of one size.
         level_of_theory: Method behind the labels.
         license: Of the file.
+        mirrored: An SO(3) network that was trained with torchmd-net's Warp kernels, which take
+            directions the other way round than its plain path.
     """
 
     energy_unit: str | None = None
@@ -30,6 +32,7 @@ class Stated:
     atoms: int | None = None
     level_of_theory: str | None = None
     license: str | None = None
+    mirrored: bool = False
 
 
 def shift_per_atom(mean: float, stated: Stated, file: Path) -> tuple[float, list[str]]:

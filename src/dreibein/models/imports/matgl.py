@@ -64,6 +64,8 @@ def import_matgl(folder: str | Path, stated: Stated | None = None) -> Potential:
     for unit, known in ((stated.energy_unit, "eV"), (stated.length_unit, "Å")):
         if unit not in (None, known):
             raise ValueError(f"potentials of matgl are in eV and Å, so the unit {unit} is refused")
+    if stated.mirrored:
+        raise ValueError("mirrored is of torchmd-net's networks, not of matgl's")
     description, state = folder / "model.json", folder / "state.pt"
     if not description.is_file():
         raise FileNotFoundError(f"there is no {description}: give a folder saved by matgl")

@@ -83,7 +83,7 @@ def import_torchmdnet(path: str | Path, stated: Stated | None = None) -> Potenti
         prefix="representation_model.",
         layers=int(settings["num_layers"]),
         interleaved="check_errors" in settings,
-        reversed=False,
+        reversed=stated.mirrored,
     )
     weights = representation(parameters, layout)
     for kind in ("weight", "bias"):
@@ -112,6 +112,13 @@ def import_torchmdnet(path: str | Path, stated: Stated | None = None) -> Potenti
     notes = [*_unit_notes(stated), *said, *spread, *notes]
     if settings.get("box_vecs") is not None:
         notes.append("the fixed box in the file is not taken: cells come with structures")
+    if config.symmetry == "SO(3)":
+        notes.append(
+            "directions as torchmd-net's Warp kernels take them"
+            if stated.mirrored
+            else "directions as torchmd-net's plain path takes them; its Warp kernels, the default "
+            "of version 3, evaluate the mirror image: state mirrored for a model trained with them"
+        )
     if layout.interleaved:
         notes.append("written before torchmd-net 3: rows of gates and filters brought in order")
     facts = {
