@@ -155,12 +155,13 @@ class TensorNetEngine:
                 "loading compiled kernels; where they were never used before they are made first, "
                 "which takes about half a minute"
             )
-        waiting = [
-            self._threads.submit(all_passes, *arguments, work, plan, share)
-            for work, share in zip(self._work[1:], shares[1:], strict=False)
-        ]
-        for share in shares[:1]:
-            all_passes(*arguments, self._work[0], plan, share)
+
+        def run(number: int) -> None:
+            all_passes(*arguments, self._work[number], plan, shares[number])
+
+        waiting = [self._threads.submit(run, number) for number in range(1, len(shares))]
+        if shares:
+            run(0)
         for one in waiting:
             one.result()
         gradient, strain = np.zeros((atoms, 3)), np.zeros((count, 3, 3))
