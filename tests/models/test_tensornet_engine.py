@@ -171,6 +171,18 @@ def test_auto_keeps_float64_exact_and_says_what_runs() -> None:
     assert "autograd" in FrozenPotential(potential()).describe()
 
 
+def test_filters_too_sharp_for_a_table_are_left_to_autograd(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = potential(torch.float32)
+    with torch.no_grad():
+        model.network.radial.beta.mul_(1e8)  # radial functions like needles
+    with pytest.raises(ValueError, match="use backend='reference'"):
+        FrozenPotential(model, "fused")
+    assert FrozenPotential(model).backend == "reference"
+    assert "err by" in caplog.text
+
+
 def test_unknown_backends_are_refused() -> None:
     with pytest.raises(ValueError, match="choose auto, reference, fused"):
         FrozenPotential(potential(), "fast")

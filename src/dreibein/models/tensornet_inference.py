@@ -36,8 +36,8 @@ Numbers = np.ndarray[Any, Any]
 logger = logging.getLogger(__name__)
 
 TABLE_ERROR = {torch.float32: 1e-6, torch.float64: 1e-10}
-"""Largest error of filters and of their slopes, root mean square over a
-homogeneous neighborhood, relative to that of each."""
+"""Largest error of filters and of their slopes: root mean square over a homogeneous neighborhood,
+relative to that of each."""
 
 _ATOMS_PER_THREAD = 12
 """Fewer are done before another thread has woken up."""
@@ -52,8 +52,8 @@ class TableReport:
 
     Attributes:
         knots: Intervals between 0 and the cutoff.
-        error: Largest relative error of a filter.
-        slope_error: Largest relative error of its slope.
+        error: Root mean square error of the filters, relative; zero for a model's own tables.
+        slope_error: The same of their slopes.
         bytes: Size of all tables.
     """
 

@@ -1,5 +1,6 @@
 """A potential at fixed weights, evaluated by the fastest way that its network has."""
 
+import logging
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -10,6 +11,8 @@ from torch_geometric.data import Data
 from dreibein.nn.derivatives import stress_from_strain_gradient
 from dreibein.nn.potential import Potential
 from dreibein.systems.graphs import batch_index
+
+logger = logging.getLogger(__name__)
 
 BACKENDS = ("reference", "fused")
 FUSED_OUTPUTS = frozenset(("energy", "energies", "forces", "stress", "virial"))
@@ -42,8 +45,8 @@ class FrozenPotential:
 
     "reference" is the potential itself, by autograd. "fused" is the engine that its network offers:
     the same numbers to the error of its radial tables and of float32. "auto" takes the engine where
-    there is one and the potential is in float32; a potential in float64 was asked for exact numbers
-    and keeps them unless "fused" is named.
+    there is one and the potential is in float32, unless it cannot be made (the log says why); a
+    potential in float64 was asked for exact numbers and keeps them unless "fused" is named.
 
     Args:
         potential: Set to evaluation mode here.
@@ -54,14 +57,15 @@ class FrozenPotential:
         backend: What runs, "reference" or "fused".
 
     Raises:
-        ValueError: A backend that there is not, for this potential.
+        ValueError: A backend that there is not, for this potential, or that cannot be made.
     """
 
     def __init__(self, potential: Potential, backend: str = "auto") -> None:
         there = backends_of(potential)
         if backend not in ("auto", *BACKENDS):
             raise ValueError(f"there is no backend '{backend}'; choose auto, {', '.join(BACKENDS)}")
-        if backend == "auto":
+        automatic = backend == "auto"
+        if automatic:
             backend = "fused" if "fused" in there and potential.dtype == torch.float32 else there[0]
         if backend not in there:
             raise ValueError(
@@ -69,9 +73,17 @@ class FrozenPotential:
                 f"'{backend}'; choose from {', '.join(there)}"
             )
         self.potential = potential.eval()
+        self._engine: Engine | None = None
+        if backend == "fused":
+            network: Any = potential.network
+            try:
+                self._engine = network.engine()
+            except ValueError as error:
+                if not automatic:
+                    raise
+                logger.warning("evaluated by autograd, which is slower: %s", error)
+                backend = "reference"
         self.backend = backend
-        network: Any = potential.network
-        self._engine: Engine | None = network.engine() if backend == "fused" else None
 
     def describe(self) -> str:
         """What runs and why, in one line."""
