@@ -95,7 +95,10 @@ def test_memory_grows_with_the_atoms(small):
     atoms = molecule("H2O").repeat(1)
     atoms.set_cell([3.1, 3.1, 3.1])
     atoms.pbc = True
+    ballast = bytearray(800_000_000)  # the parent's memory must not count
+    ballast[::4096] = b"x" * len(ballast[::4096])
     memory = measure_memory(wide.double(), atoms, "reference", 1)
+    del ballast
     assert set(memory.measured) == {258, 774}
     # at least the packed features, the messages' senders and the filters of an edge
     assert memory.per_atom > 10 * 9 * 64 * 8

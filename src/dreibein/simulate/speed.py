@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -219,12 +220,22 @@ def _child() -> None:
     call = _caller(potential, copies_of(atoms, count, potential.cutoff + 1.0), backend)
     for k in range(WARM_UP):
         call(k, FORCES)
-    if potential.device.type == "cuda":
-        size = torch.cuda.max_memory_allocated()
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        size = peak * (1 if sys.platform == "darwin" else 1024)
+    size = torch.cuda.max_memory_allocated() if potential.device.type == "cuda" else _peak_bytes()
     sys.stdout.write(f"\n{size}\n")
+
+
+def _peak_bytes() -> int:
+    """Largest memory of this process.
+
+    On Linux from /proc: `getrusage` counts what the parent held when it made this process.
+    """
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    for line in lines:
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024)
 
 
 def _checked_backends(potential: Potential, backends: Sequence[str] | None) -> list[str]:
