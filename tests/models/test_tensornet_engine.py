@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -140,6 +141,24 @@ def test_atoms_on_top_of_each_other_and_alone_stay_finite() -> None:
         exact, found = model(given), frozen(given)
         for name, values in exact.items():
             torch.testing.assert_close(found[name], values, rtol=1e-8, atol=1e-10)
+
+
+def test_an_unsorted_list_is_refused() -> None:
+    given = structure()
+    order = torch.randperm(given.num_edges, generator=torch.Generator().manual_seed(0))
+    given.edge_index, given.shift = given.edge_index[:, order], given.shift[order]
+    with pytest.raises(ValueError, match="not sorted by receiver"):
+        FrozenPotential(potential(), "fused")(given)
+
+
+def test_calls_from_several_threads_do_not_mix() -> None:
+    frozen = FrozenPotential(potential(), "fused")
+    given = [structure(5 + k, seed=k) for k in range(6)]
+    alone = [frozen(one)["forces"] for one in given]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda one: frozen(one)["forces"], given * 5))
+    for k, forces in enumerate(together):
+        torch.testing.assert_close(forces, alone[k % len(given)], rtol=0, atol=0)
 
 
 def test_an_unknown_element_gives_no_number() -> None:

@@ -9,6 +9,7 @@ import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,7 @@ class TensorNetEngine:
         self._state: State | None = None
         self._edges: Edges | None = None
         self._work: list[Work] = []
+        self._alone = Lock()
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -126,15 +128,27 @@ class TensorNetEngine:
         """Energies of atoms and gradients of their sum.
 
         Args:
-            structures: `Data` or `Batch` on the CPU; neighbors sorted by receiver, those beyond
-                the cutoff are skipped.
+            structures: `Data` or `Batch` on the CPU; neighbors in both directions, sorted by
+                receiver, those beyond the cutoff are skipped.
             gradients: Whether they are wanted; zero otherwise.
 
         Returns:
             Energies [N], dE/dx [N, 3] and dE/d(strain) [B, 3, 3], float64, in the network's unit.
+
+        Raises:
+            ValueError: Neighbors are not sorted by receiver.
         """
+        with self._alone:  # its arrays serve one call at a time
+            return self._evaluate(structures, gradients)
+
+    def _evaluate(self, structures: Data, gradients: bool) -> tuple[Tensor, Tensor, Tensor]:
         batch, count = batch_index(structures)
         atoms, (sender, receiver) = len(batch), structures.edge_index.numpy()
+        if (receiver[1:] < receiver[:-1]).any():
+            raise ValueError(
+                "the neighbor list is not sorted by receiver; take it from "
+                "dreibein.neighbors.attach_neighbors, or evaluate with backend='reference'"
+            )
         ptr = np.searchsorted(receiver, np.arange(atoms + 1))
         pos, cells = structures.pos.numpy(), structures.cell.reshape(-1, 3, 3).numpy()
         pairs = (pos, cells, batch.numpy(), ptr, sender, structures.shift.numpy())

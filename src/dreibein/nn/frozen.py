@@ -24,7 +24,8 @@ class Engine(Protocol):
     def __call__(self, structures: Data, *, gradients: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Energies [N], dE/dx [N, 3] and dE/d(strain) [B, 3, 3], float64, in the network's unit.
 
-        Neighbors may include pairs beyond the cutoff; they are sorted by receiver.
+        Neighbors stand in both directions, sorted by receiver, and may include pairs beyond the
+        cutoff.
         """
 
     def describe(self) -> str:
