@@ -43,7 +43,7 @@ def misfit(network: "TensorNet", device: torch.device, dtype: torch.dtype) -> st
         return f"it is on {device}, and the pass is for CPUs"
     if dtype not in (torch.float32, torch.float64):
         return f"its precision is {dtype}, and the pass knows float32 and float64"
-    if getattr(network.config, "head", "mlp") != "mlp":
+    if network.config.head != "mlp":
         return f"its head is '{network.config.head}', and the pass knows 'mlp'"
     lanes = lane_count(_numpy_type(dtype))
     if network.config.channels % lanes:
@@ -87,7 +87,7 @@ def trained_tensors(network: "TensorNet") -> dict[str, Tensor]:
     senders = weight @ right.T
     features = network.radial(grid.nodes.to(weight))
     origin = grid.taps(weight.new_zeros(1))[1][0]
-    origin = origin * float(getattr(network.config, "self_loops", True))
+    origin = origin * float(network.config.self_loops)
 
     def table(filters: torch.nn.Module) -> tuple[Tensor, Tensor]:
         control = grid.coefficients(filters(features)).unflatten(1, (3, channels))
@@ -150,7 +150,7 @@ def _pieces(network: "TensorNet", graph: Graph, threads: int) -> Any:
     """Whole structures, as many as fit a cache, and at least one piece for each thread."""
     kind = network.row_of[graph.z].to(torch.int32).numpy()
     structure, sender, receiver = (t.numpy() for t in (graph.batch, graph.sender, graph.receiver))
-    scale = getattr(network.config, "charge_scale", 0.1)
+    scale = network.config.charge_scale
     charge = (1.0 + scale * graph.charge).index_select(0, graph.batch).numpy()
     ends = np.searchsorted(structure, np.arange(graph.num_structures), side="right")
     pieces = max(1, min(threads, len(kind) // _SERIAL_ATOMS), -(-len(kind) // _PIECE_ATOMS))

@@ -47,7 +47,7 @@ def filters_of(network: TensorNet) -> Callable[[Tensor], Tensor]:
 
 def grid_for(network: TensorNet, bound: float) -> tuple[RadialGrid, float, float]:
     """A grid that meets the bound, and the errors on it."""
-    cutoff, knots = network.config.cutoff, getattr(network.config, "knots", 0)
+    cutoff, knots = network.config.cutoff, network.config.knots
     if knots:
         return RadialGrid(cutoff, knots), 0.0, 0.0
     knots = 32

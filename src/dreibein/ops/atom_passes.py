@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 
 from dreibein.ops.atom_kernels import anticommutator, dot, product, transposed
 from dreibein.ops.duals import Dual, sigmoid
-from dreibein.ops.edge_kernels import PART
+from dreibein.ops.edge_kernels import PART, part_dots
 from dreibein.ops.lanes import Array, Integer, Lanes, lane_count
 
 Numbers = Sequence[Any]
@@ -45,11 +45,6 @@ class Pass:
 def spread(parts: Numbers) -> list[Any]:
     """A number for each of I, A, S, repeated for each component."""
     return [parts[part] for part in PART]
-
-
-def part_dots(x: Numbers, y: Numbers) -> list[Any]:
-    """<x, y> over the components of I, A and S."""
-    return [dot(x[first:last], y[first:last]) for first, last in PARTS]
 
 
 def _scaled(x: Numbers, factor: Any) -> list[Any]:

@@ -84,9 +84,9 @@ def _filters_and_slopes(taps: Row, slopes: Row, control: Row) -> tuple[list[Vect
     return values, derivatives
 
 
-def part_dots(x: Sequence[Vector], y: Sequence[Vector]) -> list[Vector]:
-    """Sums over the components of I, A and S of x y."""
-    sums: list[Vector | None] = [None, None, None]
+def part_dots(x: Sequence[Any], y: Sequence[Any]) -> list[Any]:
+    """Sums over the components of I, A and S of x y, vectors or duals of them."""
+    sums: list[Any] = [None, None, None]
     for part, one, other in zip(PART, x, y, strict=True):
         before = sums[part]
         sums[part] = one * other if before is None else before + one * other

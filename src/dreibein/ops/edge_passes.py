@@ -20,9 +20,9 @@ import numba
 import numpy as np
 
 from dreibein.ops.atom_kernels import dot
-from dreibein.ops.atom_passes import PARTS, over_arrays, part_dots
+from dreibein.ops.atom_passes import PARTS, over_arrays
 from dreibein.ops.duals import Dual
-from dreibein.ops.edge_kernels import PART
+from dreibein.ops.edge_kernels import PART, part_dots
 from dreibein.ops.lanes import Array, Integer, Lanes, Variable, Vector
 from dreibein.ops.splines import TAPS
 

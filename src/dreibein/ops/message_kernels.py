@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from dreibein.ops.atom_kernels import dot
-from dreibein.ops.atom_passes import over_arrays, part_dots
-from dreibein.ops.edge_kernels import PART
+from dreibein.ops.atom_passes import over_arrays
+from dreibein.ops.edge_kernels import PART, part_dots
 from dreibein.ops.lanes import Array, Integer, Lanes, Vector, lane_count
 from dreibein.ops.multilinear import Kernel, Plan
 from dreibein.ops.splines import TAPS
