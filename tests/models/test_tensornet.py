@@ -5,14 +5,14 @@ import torch
 from pydantic import ValidationError
 
 from dreibein.models import TensorNetConfig, build_potential, parse_config
-from dreibein.models.tensornet import (
+from dreibein.models.tensornet.edges import edge_tensors
+from dreibein.models.tensornet.network import (
     ChannelMixing,
     block_norms,
     matrix_product,
     squared_norm,
 )
-from dreibein.models.tensornet_edges import edge_tensors
-from dreibein.models.tensornet_packing import BLOCKS, Packing, matrix_basis
+from dreibein.models.tensornet.packing import BLOCKS, Packing, matrix_basis
 from dreibein.neighbors import attach_neighbors
 from dreibein.systems import make_structure
 from dreibein.testing import random_rotation, sample_molecule

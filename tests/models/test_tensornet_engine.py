@@ -9,7 +9,7 @@ import torch
 from torch_geometric.data import Data
 
 from dreibein.models import TensorNetConfig, build_potential
-from dreibein.models.tensornet_inference import TensorNetEngine
+from dreibein.models.tensornet.inference import TensorNetEngine
 from dreibein.neighbors import attach_neighbors
 from dreibein.nn import FrozenPotential, Potential
 from dreibein.systems import join, make_structure

@@ -97,8 +97,8 @@ def test_batch(golden):
 
 def test_features_after_the_embedding_and_the_last_layer(golden):
     """Squared norms after the embedding, and the features before the head."""
-    from dreibein.models.tensornet import block_norms, squared_norm
-    from dreibein.models.tensornet_edges import RadialFeatures
+    from dreibein.models.tensornet.edges import RadialFeatures
+    from dreibein.models.tensornet.network import block_norms, squared_norm
     from dreibein.systems import make_graph
 
     made = structure(golden)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreibein.models import TensorNetConfig, build_potential
-from dreibein.models.tensornet_gradients import energies_and_pull, in_threads
+from dreibein.models.tensornet.gradients import energies_and_pull, in_threads
 from dreibein.neighbors import attach_neighbors
 from dreibein.systems import join, make_structure
 from dreibein.systems.graphs import make_graph

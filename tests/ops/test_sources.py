@@ -1,6 +1,6 @@
 """Compiled code that is kept is marked with the sources that it was made of."""
 
-from dreibein.models import tensornet_heads, tensornet_passes
+from dreibein.models.tensornet import heads, passes
 from dreibein.ops import edge_arrays, sources
 from dreibein.ops.sources import sources_number
 
@@ -23,8 +23,8 @@ def test_kept_functions_carry_it():
     for kept, number in (
         (edge_arrays.collect, sources_number()),
         (
-            tensornet_passes.all_passes,
-            sources_number(tensornet_heads.__file__, tensornet_passes.__file__),
+            passes.all_passes,
+            sources_number(heads.__file__, passes.__file__),
         ),
     ):
         assert number in [cell.cell_contents for cell in kept.py_func.__closure__]

@@ -14,7 +14,7 @@ from dreibein.models.catalog import build_potential
 from dreibein.models.imports.archive import read_archive
 from dreibein.models.imports.card import Stated, import_card, plain, precision_of, shift_per_atom
 from dreibein.models.imports.names import Layout, Parameters, representation
-from dreibein.models.tensornet_config import TensorNetConfig
+from dreibein.models.tensornet.config import TensorNetConfig
 from dreibein.nn.potential import Potential
 
 ANY = object()

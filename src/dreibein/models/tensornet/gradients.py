@@ -1,6 +1,6 @@
 """Energies of a batch and their gradient by edge vectors, as one node of the autograd graph.
 
-What `tensornet_training` does to a piece of a batch, done to all of them by threads, with the
+What `training` does to a piece of a batch, done to all of them by threads, with the
 parameters' gradients left to autograd where they are cheap: the filter networks are evaluated on
 the nodes of the grid, element pairs in a table.
 """
@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dreibein.models.tensornet_steps import Weights
-from dreibein.models.tensornet_training import Piece, PieceWork
+from dreibein.models.tensornet.steps import Weights
+from dreibein.models.tensornet.training import Piece, PieceWork
 from dreibein.ops.lanes import lane_count
 from dreibein.ops.splines import RadialGrid
 from dreibein.ops.workspaces import borrow, borrowed, give_back
 from dreibein.systems.graphs import Graph
 
 if TYPE_CHECKING:
-    from dreibein.models.tensornet import TensorNet
+    from dreibein.models.tensornet.network import TensorNet
 
 _PIECE_ATOMS = 256
 """Atoms of a piece at most, about: measured; smaller ones cost calls, larger ones cache misses."""

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dreibein.models.tensornet_steps import BACK, SLOPE, Steps, Weights
+from dreibein.models.tensornet.steps import BACK, SLOPE, Steps, Weights
 from dreibein.ops.atom_passes import (
     ANTICOMMUTE,
     ANTICOMMUTE_BACK,

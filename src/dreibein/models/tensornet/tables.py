@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dreibein.models.tensornet import TensorNet
-from dreibein.models.tensornet_heads import LAYERS, GatedWeights
-from dreibein.models.tensornet_passes import EmbeddingSum, Weights
+from dreibein.models.tensornet.heads import LAYERS, GatedWeights
+from dreibein.models.tensornet.network import TensorNet
+from dreibein.models.tensornet.passes import EmbeddingSum, Weights
 from dreibein.ops.lanes import lane_count
 from dreibein.ops.matmul import pack
 from dreibein.ops.splines import RadialGrid, interpolate

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from dreibein.models.tensornet_config import TensorNetConfig
-from dreibein.models.tensornet_edges import RadialFeatures
-from dreibein.models.tensornet_packing import BLOCKS, Packing
+from dreibein.models.tensornet.config import TensorNetConfig
+from dreibein.models.tensornet.edges import RadialFeatures
+from dreibein.models.tensornet.packing import BLOCKS, Packing
 from dreibein.nn.radial import Envelope, radial_basis
 from dreibein.ops import RadialGrid
 from dreibein.systems.graphs import Graph
 
 if TYPE_CHECKING:
-    from dreibein.models.tensornet_inference import TensorNetEngine
+    from dreibein.models.tensornet.inference import TensorNetEngine
 
 NUM_ELEMENTS = 118
 
@@ -308,7 +308,7 @@ class TensorNet(nn.Module):
         Raises:
             ValueError: `backend` is "fused", and the pass does not exist for this network.
         """
-        from dreibein.models.tensornet_gradients import energies_and_pull, misfit, odd_graph
+        from dreibein.models.tensornet.gradients import energies_and_pull, misfit, odd_graph
 
         reason = misfit(self, graph.vectors.device, graph.vectors.dtype) or odd_graph(graph)
         if self.backend == "reference" or (self.backend == "auto" and reason):
@@ -319,14 +319,14 @@ class TensorNet(nn.Module):
 
     def training_backend(self, device: torch.device, dtype: torch.dtype) -> str:
         """What a step of training on forces runs on, in words."""
-        from dreibein.models.tensornet_gradients import misfit
+        from dreibein.models.tensornet.gradients import misfit
 
         reason = "chosen" if self.backend == "reference" else misfit(self, device, dtype)
         return f"reference ({reason})" if reason else "fused (one pass, no autograd graph)"
 
     def engine(self) -> "TensorNetEngine":
         """Energies and gradients at the present weights without autograd, for simulation."""
-        from dreibein.models.tensornet_inference import TensorNetEngine
+        from dreibein.models.tensornet.inference import TensorNetEngine
 
         return TensorNetEngine(self)
 

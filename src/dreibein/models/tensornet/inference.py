@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from dreibein.models.tensornet import TensorNet
-from dreibein.models.tensornet_passes import (
+from dreibein.models.tensornet.network import TensorNet
+from dreibein.models.tensornet.passes import (
     Plan,
     Share,
     State,
     Work,
     all_passes,
 )
-from dreibein.models.tensornet_tables import constants_of, grid_for
+from dreibein.models.tensornet.tables import constants_of, grid_for
 from dreibein.ops.edge_arrays import collect, split_rows
 from dreibein.ops.edge_geometry import ENVELOPES
 from dreibein.ops.edge_kernels import Edges

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from dreibein.models import tensornet_heads
-from dreibein.models.tensornet_heads import (
+from dreibein.models.tensornet import heads
+from dreibein.models.tensornet.heads import (
     GatedWeights,
     head,
     layer_norm,
@@ -344,4 +344,4 @@ def _passes_of(sources: int) -> Any:
     return all_passes
 
 
-all_passes = _passes_of(sources_number(__file__, tensornet_heads.__file__))
+all_passes = _passes_of(sources_number(__file__, heads.__file__))
