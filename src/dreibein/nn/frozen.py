@@ -10,6 +10,7 @@ from torch_geometric.data import Data
 
 from dreibein.nn.derivatives import stress_from_strain_gradient
 from dreibein.nn.potential import Potential
+from dreibein.nn.response import has_field
 from dreibein.systems.graphs import batch_index
 
 logger = logging.getLogger(__name__)
@@ -97,10 +98,12 @@ class FrozenPotential:
     ) -> dict[str, Tensor]:
         """What `Potential` returns in evaluation mode for the same arguments.
 
-        Anything that the engine does not give (a Hessian) comes from the potential itself.
+        Anything that the engine does not give (a Hessian, a structure in an electric field) comes
+        from the potential itself.
         """
         wanted = frozenset(compute)
-        if self._engine is None or not wanted <= FUSED_OUTPUTS:
+        in_field = self.potential.field_order and has_field(structures)
+        if self._engine is None or in_field or not wanted <= FUSED_OUTPUTS:
             return self.potential(structures, compute=tuple(compute))
         potential, scale = self.potential, float(self.potential.scale)
         gradients = bool(wanted - {"energy", "energies"})

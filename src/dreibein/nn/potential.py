@@ -17,6 +17,7 @@ from dreibein.nn.derivatives import (
     strained,
     stress_from_strain_gradient,
 )
+from dreibein.nn.response import RESPONSES, applied_field, has_field, responses
 from dreibein.systems.graphs import batch_index, edge_vectors, make_graph
 
 OUTPUTS = ("energy", "energies", "forces", "stress", "virial", "hessian")
@@ -74,6 +75,21 @@ class Potential(nn.Module):
         return float(self.network.cutoff)  # type: ignore[arg-type]
 
     @property
+    def field_order(self) -> int:
+        """Highest power of an applied electric field in the energy; 0 where it takes none."""
+        return int(getattr(self.network, "field_order", 0))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names that can be computed; responses to a field only where the network takes one."""
+        return OUTPUTS + RESPONSES if self.field_order else OUTPUTS
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Outputs with weights of their own: every weight is in the graph of one of them."""
+        return ("energy",)
+
+    @property
     def dtype(self) -> torch.dtype:
         """Precision of the network; energies are summed in float64 whatever it is."""
         return next(self.network.parameters()).dtype
@@ -122,19 +138,22 @@ class Potential(nn.Module):
             structures: `Data` or `Batch` with `edge_index` and `shift` within the cutoff.
             compute: Any of "energy" [B] eV, "energies" [N] eV, "forces" [N, 3] eV/Å,
                 "stress" [B, 3, 3] eV/Å^3, "virial" [B, 3, 3] eV, "hessian" [N, 3, N, 3] eV/Å^2
-                (one structure only). All float64.
+                (one structure only). All float64. Where the network takes an electric field
+                (`external_field` [B, 3] V/Å of the structures, zero where absent) also its
+                derivatives "dipole" [B, 3] e·Å, "polarizability" [B, 3, 3] e·Å^2/V and
+                "born_charges" [N, 3, 3] e: d dipole_a / dx_ib, see `dreibein.nn.response`.
 
         Raises:
             ValueError: An unknown name in `compute`, a missing neighbor list, or a Hessian of
                 several structures.
         """
         wanted = frozenset(compute)
-        if not wanted <= frozenset(OUTPUTS):
+        if not wanted <= frozenset(self.outputs):
             raise ValueError(
-                f"cannot compute {', '.join(sorted(wanted - frozenset(OUTPUTS)))}; "
-                f"choose from {', '.join(OUTPUTS)}"
+                f"cannot compute {', '.join(sorted(wanted - frozenset(self.outputs)))}; "
+                f"choose from {', '.join(self.outputs)}"
             )
-        differentiate = bool(wanted & {"forces", "stress", "virial", "hessian"})
+        differentiate = bool(wanted & {"forces", "stress", "virial", "hessian", *RESPONSES})
         if differentiate:
             gradient_mode: AbstractContextManager[None] = torch.enable_grad()
         else:
@@ -154,16 +173,27 @@ class Potential(nn.Module):
         batch, num_structures = batch_index(structures)
         pos, cell = structures.pos, structures.cell
         inputs: dict[str, Tensor] = {}
-        if "forces" in wanted:
+        respond = bool(wanted & frozenset(RESPONSES))
+        field = None
+        if self.field_order:
+            field = applied_field(structures, num_structures, differentiate=respond)
+        if wanted & {"forces", "born_charges"}:
             pos = inputs["forces"] = pos if pos.requires_grad else pos.detach().requires_grad_()
         if wanted & {"stress", "virial"}:
             pos, cell, inputs["strain"] = strained(pos, cell, batch)
-        energies = self._energies(structures, pos, cell)
+        if respond and field is not None:
+            inputs["field"] = field
+        energies = self._energies(structures, pos, cell, field)
         energy = energies.new_zeros(num_structures).index_add(0, batch, energies)
         results = {"energy": energy, "energies": energies}
         if inputs:
-            found = gradients(energy, list(inputs.values()), create_graph=self.training)
+            again = self.training or bool(wanted & {"polarizability", "born_charges"})
+            found = gradients(energy, list(inputs.values()), create_graph=again)
             gradient = dict(zip(inputs, found, strict=True))
+            if field is not None and "field" in gradient:
+                results |= responses(
+                    -gradient["field"], field, pos, wanted, create_graph=self.training
+                )
             if "forces" in gradient:
                 results["forces"] = -gradient["forces"]
             if "strain" in gradient:
@@ -175,7 +205,7 @@ class Potential(nn.Module):
             if num_structures != 1:
                 raise ValueError(f"a Hessian is of one structure, got {num_structures}")
             results["hessian"] = hessian(
-                lambda x: self._energies(structures, x, structures.cell), structures.pos
+                lambda x: self._energies(structures, x, structures.cell, field), structures.pos
             )
         return {name: value for name, value in results.items() if name in wanted}
 
@@ -191,6 +221,8 @@ class Potential(nn.Module):
         derived = wanted & {"forces", "stress", "virial"}
         if method is None or not self.training or not derived or "hessian" in wanted:
             return None
+        if self.field_order and (wanted & frozenset(RESPONSES) or has_field(structures)):
+            return None  # the gradient is that without a field
         if structures.pos.requires_grad or structures.cell.requires_grad:
             return None  # the gradient is not differentiable by positions
         graph = make_graph(structures, structures.pos, structures.cell, self.dtype)
@@ -215,9 +247,11 @@ class Potential(nn.Module):
             )
         return {name: value for name, value in results.items() if name in wanted}
 
-    def _energies(self, structures: Data, pos: Tensor, cell: Tensor) -> Tensor:
+    def _energies(
+        self, structures: Data, pos: Tensor, cell: Tensor, field: Tensor | None
+    ) -> Tensor:
         """Energy of each atom [N] in eV, float64."""
-        graph = make_graph(structures, pos, cell, self.dtype)
+        graph = make_graph(structures, pos, cell, self.dtype, field)
         free = self.reference[structures.z] + self.shift
         return free + self.scale * self.network(graph).double()
 

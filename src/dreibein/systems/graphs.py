@@ -18,6 +18,7 @@ class Graph:
         batch: Structure of each atom [N].
         num_structures: Number of structures B.
         charge: Total charge of each structure [B] in e, in the network's dtype.
+        field: Applied electric field [B, 3] in V/Å, for networks that take one; else None.
     """
 
     z: Tensor
@@ -26,6 +27,7 @@ class Graph:
     batch: Tensor
     num_structures: int
     charge: Tensor
+    field: Tensor | None = None
 
     @property
     def sender(self) -> Tensor:
@@ -77,7 +79,13 @@ def edge_vectors(
     return vectors
 
 
-def make_graph(structures: Data, pos: Tensor, cell: Tensor, dtype: torch.dtype) -> Graph:
+def make_graph(
+    structures: Data,
+    pos: Tensor,
+    cell: Tensor,
+    dtype: torch.dtype,
+    field: Tensor | None = None,
+) -> Graph:
     """Graph of structures that carry `edge_index` and `shift`; vectors formed, then cast.
 
     The difference of two positions is taken in the positions' precision (float64): in float32,
@@ -88,6 +96,7 @@ def make_graph(structures: Data, pos: Tensor, cell: Tensor, dtype: torch.dtype) 
         pos: Positions [N, 3] to differentiate by.
         cell: Cells [B, 3, 3] to differentiate by.
         dtype: The network's dtype.
+        field: Applied electric field [B, 3] in V/Å, where the network takes one.
 
     Raises:
         ValueError: No neighbors are attached.
@@ -110,4 +119,5 @@ def make_graph(structures: Data, pos: Tensor, cell: Tensor, dtype: torch.dtype) 
         batch=batch,
         num_structures=num_structures,
         charge=charge,
+        field=None if field is None else field.to(dtype),
     )

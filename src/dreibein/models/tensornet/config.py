@@ -40,6 +40,13 @@ class TensorNetConfig(BaseModel):
     symmetry: Literal["O(3)", "SO(3)"] = Field(
         "O(3)", description="O(3): YM + MY, mirror images alike; SO(3): 2YM, chiral"
     )
+    field_order: int = Field(
+        0,
+        ge=0,
+        le=4,
+        description="highest power of an applied electric field in the energy, whose derivatives "
+        "are dipole (from 1) and polarizability (from 2); 0: no field",
+    )
     knots: int = Field(
         0,
         ge=0,

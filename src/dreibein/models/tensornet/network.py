@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dreibein.models.tensornet.config import TensorNetConfig
 from dreibein.models.tensornet.edges import RadialFeatures
+from dreibein.models.tensornet.field import FieldEnergy
 from dreibein.models.tensornet.packing import BLOCKS, Packing
 from dreibein.nn.radial import Envelope, radial_basis
 from dreibein.ops import RadialGrid
@@ -289,6 +290,8 @@ class TensorNet(nn.Module):
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)
                 nn.init.zeros_(layer.bias)
+        if config.field_order:  # made last: the other weights are drawn as without it
+            self.field_energy = FieldEnergy(channels, config.field_order)
         row_of = torch.zeros(NUM_ELEMENTS + 1, dtype=torch.int64)
         row_of[list(elements)] = torch.arange(len(elements))
         self.register_buffer("row_of", row_of, persistent=False)
@@ -298,6 +301,11 @@ class TensorNet(nn.Module):
     def cutoff(self) -> float:
         """Range of edges in Å."""
         return self.config.cutoff
+
+    @property
+    def field_order(self) -> int:
+        """Highest power of an applied electric field in the energy; 0: the field has no effect."""
+        return self.config.field_order
 
     def energies_and_pull(self, graph: Graph) -> tuple[Tensor, Tensor] | None:
         """E_i [N] and d(sum_i E_i)/d(edge vectors) [E, 3], differentiable by the parameters.
@@ -362,8 +370,13 @@ class TensorNet(nn.Module):
 
     def forward(self, graph: Graph) -> Tensor:
         """Energy of each atom [N], in units of the potential's scale."""
-        x = block_norms(self.tensor_features(graph)).flatten(1)
-        x = self.out(self.out_norm(x))
+        features = self.tensor_features(graph)
+        norms = block_norms(features).flatten(1)
+        x = self.out(self.out_norm(norms))
         if self.config.head == "mlp":
             x = nn.functional.silu(x)
-        return self.head(x).squeeze(-1)
+        energies = self.head(x).squeeze(-1)
+        if self.field_order and graph.field is not None:
+            field = graph.field.index_select(0, graph.batch)
+            energies = energies + self.field_energy(features, norms, field)
+        return energies
