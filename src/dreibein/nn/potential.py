@@ -247,6 +247,16 @@ class Potential(nn.Module):
             )
         return {name: value for name, value in results.items() if name in wanted}
 
+    def atomic_energies(self, structures: Data, pos: Tensor, cell: Tensor) -> Tensor:
+        """Energy of each atom [N] in eV, float64, differentiable in positions and cells.
+
+        Args:
+            structures: `Data` or `Batch` with `edge_index` and `shift` within the cutoff.
+            pos: Positions [N, 3] in Å, in place of those of the structures.
+            cell: Cells [B, 3, 3] in Å, likewise.
+        """
+        return self._energies(structures, pos, cell, None)
+
     def _energies(
         self, structures: Data, pos: Tensor, cell: Tensor, field: Tensor | None
     ) -> Tensor:

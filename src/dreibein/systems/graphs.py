@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch_geometric.data import Data
 
 
@@ -70,7 +71,8 @@ def edge_vectors(
     """
     sender, receiver = edge_index[0], edge_index[1]
     vectors = pos.index_select(0, sender) - pos.index_select(0, receiver)
-    if shift.is_cuda or bool(shift.any()):  # no device synchronisation for a small saving
+    # no device synchronisation for a small saving; a tensor that is traced has no values
+    if shift.is_cuda or isinstance(shift, FakeTensor) or bool(shift.any()):
         image = shift.to(pos.dtype)
         if cell.shape[0] == 1:
             return vectors + image @ cell[0]
