@@ -122,7 +122,7 @@ def test_plain_lists_will_do(potential):
     assert found.worst == found.worst_energies
     with pytest.raises(ValueError, match="no frame"):
         evaluate_potential(potential, [])
-    with pytest.raises(ValueError, match="neither energy"):
+    with pytest.raises(ValueError, match="none of energy"):
         evaluate_potential(potential, [make_structure([1], torch.zeros(1, 3))])
 
 

@@ -14,6 +14,7 @@ from dreibein.data.statistics import (
     fit_references,
     forces_rms,
     isolated_atoms,
+    label_scatter,
 )
 from dreibein.data.store_writer import write_hdf5
 from dreibein.data.structures import conformers, read_structure
@@ -34,6 +35,7 @@ __all__ = [
     "fit_references",
     "forces_rms",
     "isolated_atoms",
+    "label_scatter",
     "load_data",
     "load_splits",
     "read_structure",

@@ -125,6 +125,30 @@ def forces_rms(dataset: StructureDataset) -> float:
     return float(np.sqrt(total / number)) if number else 0.0
 
 
+def label_scatter(dataset: StructureDataset, label: str) -> float:
+    """RMSE of predicting a label by its means, in its unit; 0 without labels.
+
+    sqrt of the mean over components of the variance of each; scalars of atoms vary about the
+    mean of the atom's element.
+    """
+    total, square, count = np.zeros(()), np.zeros(()), np.zeros(())
+    for table in dataset.blocks():
+        column = table.columns.get(label)
+        if column is None:
+            continue
+        values = column.values[column.mask]
+        if column.per_atom and values.ndim == 1:
+            values = np.eye(256)[table.z[column.mask]] * values[:, None]
+            rows = np.bincount(table.z[column.mask], minlength=256)
+        else:
+            values = values.reshape(len(values), -1)
+            rows = np.full(values.shape[1], len(values))
+        total, square, count = total + values.sum(0), square + (values**2).sum(0), count + rows
+    size = float(count.sum())
+    variances = square - total**2 / np.maximum(count, 1)
+    return float(np.sqrt(max(float(variances.sum()) / size, 0.0))) if size else 0.0
+
+
 def energy_spread(dataset: StructureDataset, references: Mapping[int, float]) -> float:
     """Standard deviation of (E - sum_i e(z_i)) / N in eV per atom; 0 without energies."""
     residual = np.concatenate([r for _, r in residual_blocks(dataset, references)])

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 EVALUATED = ("energy", "forces", "stress")
+UNASKED = ("energies", "virial", "hessian")  # what nobody labels, or only for training
 
 
 def evaluate_potential(
@@ -58,10 +59,11 @@ def evaluate_potential(
     collector = PredictionCollector() if predictions_path is not None else None
     rows: list[FrameRow] = []
     seconds = 0.0
+    offered = tuple(n for n in getattr(potential, "outputs", EVALUATED) if n not in UNASKED)
     for batch in _batches(potential, dataset, batch_size):
-        compute = tuple(name for name in EVALUATED if name in batch)
+        compute = tuple(name for name in offered if name in batch)
         if not compute:
-            raise ValueError("the frames have neither energy, forces nor stress to compare with")
+            raise ValueError(f"the frames have none of {', '.join(offered)} to compare with")
         begin = time.perf_counter()
         predictions = potential(batch, compute=compute)
         if batch.pos.is_cuda:

@@ -202,6 +202,10 @@ def _sentence(model: type[BaseModel], settings: Settings, error: ValidationError
     if first["type"] == "extra_forbidden":
         hint = did_you_mean(model, path, settings.values)
         return f"{place}: unknown key '{path[-1]}' {in_section(path[:-1])}; {hint}"
+    if first["type"] == "unknown_label":
+        word, near = first["ctx"]["name"], first["ctx"]["near"]
+        place = settings.place((*path, word))
+        return f"{place}: unknown key '{word}' {in_section(path)}; did you mean '{near}'?"
     if first["type"] == "missing" and isinstance(first["loc"][-1], str):
         absent = (*path, first["loc"][-1])
         info = fields_at(model, path, settings.values).get(str(absent[-1]))

@@ -11,7 +11,14 @@ import torch
 from ase.data import chemical_symbols
 from lightning.fabric import Fabric
 
-from dreibein.data import Splits, StructureDataset, examine, load_splits, with_neighbors
+from dreibein.data import (
+    Splits,
+    StructureDataset,
+    examine,
+    label_scatter,
+    load_splits,
+    with_neighbors,
+)
 from dreibein.evaluate import (
     ErrorMeter,
     Evaluation,
@@ -37,7 +44,7 @@ from dreibein.recipes.run_folder import (
     write_config,
     write_json,
 )
-from dreibein.train import FitResult, fit, launch
+from dreibein.train import FitResult, LabelTerm, fit, launch
 from dreibein.train.epochs import fixed_changes
 from dreibein.train.fit import terms_in_use
 from dreibein.train.loggers import check_loggers
@@ -117,12 +124,12 @@ def _run(
     config: RunConfig, folder: Path, fabric: Fabric, progress: Progress | None, *, resumed: bool
 ) -> Run:
     splits = load_splits(config.data)
-    config = _resolve_losses(config, splits.train)
+    potential = _potential(config, splits)
+    config = _resolve_losses(config, splits.train, potential)
     if resumed:
         _check_same_run(config, splits, folder)
     else:
         _examine(config, splits.train)
-    potential = _potential(config, splits)
     if fabric.is_global_zero:
         announce(config, splits, potential, fabric, folder)
         write_config(config, folder)
@@ -234,14 +241,21 @@ def held_out_frames(folder: str | Path) -> StructureDataset:
     return splits.test
 
 
-def _resolve_losses(config: RunConfig, train_set: StructureDataset) -> RunConfig:
-    """Leave out of the loss what the data do not have, and say so."""
-    used = terms_in_use(config.training, train_set.label_names)
+def _resolve_losses(
+    config: RunConfig, train_set: StructureDataset, potential: Potential
+) -> RunConfig:
+    """Leave out of the loss what the data do not have, and say so; put numbers for "auto"."""
+    used = terms_in_use(config.training, train_set.label_names, potential.outputs)
     losses = config.training.losses
     absent = [name for name in losses.terms() if name not in used]
     if absent:
         logger.info("not in the data, so not in the loss: %s", ", ".join(absent))
-    losses = losses.model_copy(update=dict.fromkeys(absent))
+    found = {
+        name: term.model_copy(update={"scale": label_scatter(train_set, name) or 1.0})
+        for name, term in used.items()
+        if isinstance(term, LabelTerm) and term.scale == "auto"
+    }
+    losses = losses.model_copy(update=dict.fromkeys(absent) | found)
     training = config.training.model_copy(update={"losses": losses})
     return config.model_copy(update={"training": training})
 

@@ -75,6 +75,15 @@ LABELS: tuple[str, ...] = (
 )
 
 
+def of_atoms(name: str, rows: int, num_atoms: int) -> bool:
+    """Whether the rows of a quantity are atoms; names that are no field go by their number.
+
+    >>> of_atoms("dipole", 3, 3), of_atoms("my_label", 3, 3)
+    (False, True)
+    """
+    return FIELDS[name].scope == "atom" if name in FIELDS else rows == num_atoms
+
+
 def mask_name(name: str) -> str:
     """Name of the boolean attribute that says where label `name` is present.
 

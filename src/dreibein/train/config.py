@@ -1,13 +1,17 @@
 """How a model is trained: every choice a typed, described field."""
 
+import difflib
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from dreibein.systems.fields import LABELS
 
 LossKind = Literal["mse", "mae", "huber"]
 Scale = Literal["auto", "forces", "energy", "total_energy", "none"]
-LABELS = ("energy", "forces", "stress")
+NEAR = 0.8  # similarity from which an unknown label is a likely slip of a known one
 SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -40,12 +44,35 @@ class EnergyTerm(LossTerm):
     )
 
 
-class Losses(_Section):
-    """Terms of the loss; null leaves one out. Missing labels contribute nothing.
+class LabelTerm(LossTerm):
+    """The term of any other label; errors are divided by `scale` before f.
 
-    A term that is not named in the configuration is left out by itself where the data have no
-    such label; one that is named must find its label.
+    With the label's standard deviation as scale, a term is the unexplained share of the variance
+    (mse), and one weight suits labels of any unit.
     """
+
+    kind: LossKind = Field(default="mse", description="mse, mae or huber")
+    delta: float = Field(default=0.1, gt=0, description="error over scale where huber turns linear")
+    scale: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
+        default="auto",
+        description="what an error is divided by, in the label's unit; auto: the standard "
+        "deviation of the training labels",
+    )
+
+
+class Losses(_Section):
+    """Terms of the loss by label; null leaves one out. Missing labels contribute nothing.
+
+    Any other label that the model predicts may be named too: `dipole: {weight: 2}`. A term that
+    is not named in the configuration is left out by itself where the data have no such label or
+    the model does not predict it; one that is named must find both.
+
+    >>> Losses(dipole={"weight": 2.0}).terms()["dipole"].kind
+    'mse'
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, LabelTerm | None]
 
     energy: EnergyTerm | None = Field(default=EnergyTerm(), description="energy, eV")
     forces: LossTerm | None = Field(default=LossTerm(), description="forces, eV/Å")
@@ -53,9 +80,24 @@ class Losses(_Section):
         default=LossTerm(weight=10.0, delta=0.001), description="stress, eV/Å^3"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, values: Any) -> Any:
+        """Names that are nearly, but not quite, those of a label."""
+        for name in values if isinstance(values, dict) else ():
+            near = difflib.get_close_matches(str(name), LABELS, 1, NEAR)
+            if near and name not in LABELS:
+                raise PydanticCustomError(
+                    "unknown_label",
+                    "'{name}' is not a label; did you mean '{near}'?",
+                    {"name": name, "near": near[0]},
+                )
+        return values
+
     def terms(self) -> dict[str, LossTerm]:
-        """The terms in use, by label."""
-        found = {name: getattr(self, name) for name in LABELS}
+        """The terms in use, by label: energy, forces and stress first."""
+        found = {name: getattr(self, name) for name in type(self).model_fields}
+        found |= self.__pydantic_extra__ or {}
         return {name: term for name, term in found.items() if term is not None and term.weight > 0}
 
 

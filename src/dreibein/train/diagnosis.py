@@ -9,7 +9,7 @@ from lightning.fabric import Fabric
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from dreibein.systems.fields import FIELDS, mask_name
+from dreibein.systems.fields import mask_name, of_atoms
 
 SHOWN = 5
 
@@ -91,7 +91,7 @@ def _frames_with(structures: Batch, name: str, value: Tensor, mask: Tensor | Non
     if mask is not None:
         rows = rows & mask.view(-1)
     found = rows.nonzero().flatten()
-    if FIELDS[name].scope == "atom":
+    if of_atoms(name, value.shape[0], structures.z.shape[0]):
         found = structures.batch[found]
     return sorted(set(found.tolist()))
 

@@ -9,12 +9,15 @@ import torch
 from lightning.fabric import Fabric
 from torch import nn
 
-from dreibein.train.config import LABELS, LossTerm, TrainingConfig
+from dreibein.train.config import LossTerm, TrainingConfig
 from dreibein.train.devices import launch
 from dreibein.train.epochs import ProgressReport, Reason, Training
 from dreibein.train.frames import Frames, Structures
 from dreibein.train.interrupts import graceful_stop
 from dreibein.train.validation import Meter
+
+OFFERED = ("energy", "forces", "stress")  # by a potential that does not say what it can compute
+UNASKED = ("energies", "virial", "hessian")  # compared only where the loss has them
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,9 @@ def fit(
     """
     fabric = fabric or launch(config)
     names = tuple(train_set.label_names)
-    terms = terms_in_use(config, names)
-    labels = tuple(name for name in LABELS if name in names)
+    offered: tuple[str, ...] = getattr(potential, "outputs", OFFERED)
+    terms = terms_in_use(config, names, offered)
+    labels = tuple(n for n in names if n in offered and (n in terms or n not in UNASKED))
     cutoff: float = potential.cutoff  # type: ignore[assignment]
     training = Training(
         config,
@@ -101,21 +105,35 @@ def fit(
     return FitResult(reason, state.epoch, state.step, state.best_epoch, state.best, state.seconds)
 
 
-def terms_in_use(config: TrainingConfig, label_names: tuple[str, ...]) -> dict[str, LossTerm]:
+def terms_in_use(
+    config: TrainingConfig, label_names: tuple[str, ...], offered: tuple[str, ...]
+) -> dict[str, LossTerm]:
     """Terms of the loss whose labels are there.
 
+    Args:
+        config: All choices.
+        label_names: Labels of the training set.
+        offered: What the model can compute.
+
     Raises:
-        ValueError: A term that the configuration names has no label, or no term has one.
+        ValueError: A term that the configuration names has no label or no prediction, or no term
+            has both.
     """
     terms = config.losses.terms()
     for name in terms:
+        if name not in offered and name in config.losses.model_fields_set:
+            raise ValueError(
+                f"training.losses.{name} is set, but the model does not predict '{name}' "
+                f"(it predicts {', '.join(offered)}): add model.targets.{name}, or set "
+                f"training.losses.{name} to null"
+            )
         if name not in label_names and name in config.losses.model_fields_set:
             raise ValueError(
                 f"training.losses.{name} is set, but no structure of the training set has the "
                 f"label '{name}' (it has {', '.join(label_names) or 'none'}): "
                 f"name its key in data.keys, or set training.losses.{name} to null"
             )
-    found = {name: term for name, term in terms.items() if name in label_names}
+    found = {n: term for n, term in terms.items() if n in label_names and n in offered}
     if not found:
         raise ValueError(
             f"the training set has none of the labels {', '.join(terms) or 'in the loss'} "

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 
 from dreibein.neighbors import attach_neighbors
-from dreibein.systems.fields import FIELDS, mask_name
+from dreibein.systems.fields import mask_name
 
 CACHE_BYTES = 2 << 30  # structures beyond this are asked for anew in every epoch
 INPUTS = (
@@ -146,5 +146,4 @@ def _all_present(name: str, frame: dict[str, Tensor]) -> Tensor:
         raise ValueError(
             f"some structures of a batch have the field '{name}' and some do not: give it to all"
         )
-    rows = frame["z"].shape[0] if FIELDS[label].scope == "atom" else 1
-    return torch.ones(rows, dtype=torch.bool)
+    return torch.ones(frame[label].shape[0], dtype=torch.bool)

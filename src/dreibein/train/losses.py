@@ -9,7 +9,7 @@ from torch.nn import functional
 from torch_geometric.data import Batch
 
 from dreibein.systems.fields import mask_name
-from dreibein.train.config import LABELS, EnergyTerm, LossTerm
+from dreibein.train.config import EnergyTerm, LabelTerm, LossTerm
 
 
 def penalty_sum(prediction: Tensor, label: Tensor, term: LossTerm) -> Tensor:
@@ -28,11 +28,11 @@ def penalty_sum(prediction: Tensor, label: Tensor, term: LossTerm) -> Tensor:
 
 @dataclass(frozen=True)
 class LossSums:
-    """Sums over one batch, one entry for each of energy, forces, stress.
+    """Sums over one batch, one entry for each of T terms, in their order.
 
     Attributes:
-        sums: Penalties summed over labels [3] float64, with graph.
-        counts: Number of labels summed over [3] float64: structures, force components, stress
+        sums: Penalties summed over labels [T] float64, with graph.
+        counts: Number of labels summed over [T] float64: structures, force components, tensor
             components.
     """
 
@@ -49,36 +49,56 @@ def loss_sums(
     mask is False count nothing, whatever number fills their place.
 
     Args:
-        predictions: energy [B], forces [N, 3], stress [B, 3, 3].
+        predictions: energy [B], forces [N, 3], stress [B, 3, 3], … by label.
         structures: The batch with its labels and masks.
         terms: Terms of the loss by label.
+
+    Raises:
+        ValueError: A label has another number of components than its prediction.
     """
-    device = structures.pos.device
-    zero = torch.zeros((), dtype=torch.float64, device=device)
-    sums = [zero] * len(LABELS)
-    counts: list[Tensor | float] = [0.0] * len(LABELS)
-    for row, name in enumerate(LABELS):
-        if name not in terms:
-            continue
-        term, mask = terms[name], structures.get(mask_name(name))
-        prediction, label = predictions[name].double(), structures[name].double()
+    sums: list[Tensor] = []
+    counts: list[Tensor | float] = []
+    for name, term in terms.items():
+        mask = structures.get(mask_name(name))
+        prediction = predictions[name].double()
+        label = label_like(prediction, structures, name)
         if isinstance(term, EnergyTerm) and term.normalization != "structure":
             prediction = prediction - label  # before the division: the difference of totals
             label = torch.zeros_like(label)
             atoms = structures.ptr.diff().double()
             prediction = prediction / (atoms if term.normalization == "atom" else atoms.sqrt())
-        counts[row] = float(label.numel())
+        if isinstance(term, LabelTerm) and term.scale != "auto":
+            prediction, label = prediction / term.scale, label / term.scale
+        count: Tensor | float = float(label.numel())
         if mask is not None:
             present = mask.view(-1, *[1] * (label.dim() - 1)).expand_as(label)
             prediction = torch.where(present, prediction, 0.0)
             label = torch.where(present, label, 0.0)
-            counts[row] = present.sum(dtype=torch.float64)
-        sums[row] = penalty_sum(prediction, label, term)
-    return LossSums(torch.stack(sums), _as_tensor(counts, device))
+            count = present.sum(dtype=torch.float64)
+        sums.append(penalty_sum(prediction, label, term))
+        counts.append(count)
+    return LossSums(torch.stack(sums), _as_tensor(counts, structures.pos.device))
+
+
+def label_like(prediction: Tensor, structures: Batch, name: str) -> Tensor:
+    """The label in float64 in the prediction's shape; files write tensors as nine numbers in a row.
+
+    Raises:
+        ValueError: It has another number of components.
+    """
+    label: Tensor = structures[name].double()
+    if label.shape == prediction.shape:
+        return label
+    if label.numel() != prediction.numel():
+        raise ValueError(
+            f"the label '{name}' has {list(label.shape[1:])} numbers an item, the model predicts "
+            f"{list(prediction.shape[1:])}: give the target the rank of its label"
+        )
+    return label.reshape(prediction.shape)
 
 
 def _as_tensor(counts: list[Tensor | float], device: torch.device) -> Tensor:
-    """Counts [3]; those of masks stay on their device."""
+    """Counts [T]; those of masks stay on their device."""
     if all(isinstance(count, float) for count in counts):
         return torch.tensor(counts, dtype=torch.float64, device=device)
     rows = [torch.as_tensor(c, dtype=torch.float64, device=device) for c in counts]
@@ -86,6 +106,7 @@ def _as_tensor(counts: list[Tensor | float], device: torch.device) -> Tensor:
 
 
 def weights(terms: Mapping[str, LossTerm], device: torch.device) -> Tensor:
-    """Weights of energy, forces, stress [3] float64; 0 for a term that is not in use."""
-    values = [terms[name].weight if name in terms else 0.0 for name in LABELS]
-    return torch.tensor(values, dtype=torch.float64, device=device)
+    """Weights of the terms [T] float64."""
+    return torch.tensor(
+        [term.weight for term in terms.values()], dtype=torch.float64, device=device
+    )

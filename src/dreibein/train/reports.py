@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from dreibein.systems.fields import FIELDS
 from dreibein.train.config import TrainingConfig
 
 ERRORS = (
@@ -28,7 +29,7 @@ def epoch_line(row: Mapping[str, float | None], config: TrainingConfig, total_st
     ]
     if "val_loss" in value:
         parts.append(f"val loss {value['val_loss']:.4g}")
-        errors = [f"{label} {_short(value[k])} {unit}" for k, label, unit in ERRORS if k in value]
+        errors = _errors(value)
         if errors:
             parts.append("val MAE " + ", ".join(errors))
     parts.append(f"{value['seconds']:.2g} s/epoch")
@@ -41,11 +42,20 @@ def epoch_line(row: Mapping[str, float | None], config: TrainingConfig, total_st
 def short_note(row: Mapping[str, float | None], config: TrainingConfig) -> str:
     """Epoch and validation errors, for beside a progress bar."""
     parts = [f"epoch {row['epoch']}/{config.epochs}"]
-    for key, label, unit in ERRORS:
-        error = row.get(key)
-        if error is not None:
-            parts.append(f"{label} {_short(error)} {unit}")
+    parts += _errors({name: number for name, number in row.items() if number is not None})
     return ", ".join(parts)
+
+
+def _errors(value: Mapping[str, float]) -> list[str]:
+    """Validation errors with units: forces, energy, stress, then every other label."""
+    found = [f"{label} {_short(value[k])} {unit}" for k, label, unit in ERRORS if k in value]
+    known = {key for key, _, _ in ERRORS} | {"val_energy_per_atom_mae_mev"}
+    for key, number in value.items():
+        name, mae, _ = key.removeprefix("val_").partition("_mae")
+        if key.startswith("val_") and mae and key not in known:
+            unit = FIELDS[name].unit if name in FIELDS else ""
+            found.append(f"{name} {_short(number)} {unit}".rstrip())
+    return found
 
 
 def _short(number: float) -> str:
@@ -54,9 +64,9 @@ def _short(number: float) -> str:
 
 
 def _terms(value: Mapping[str, float], which: str) -> str:
-    names = ("energy", "forces", "stress")
-    found = [(name, value.get(f"{which}_{name}_loss")) for name in names]
-    terms = [f"{name} {number:.3g}" for name, number in found if number is not None]
+    first, last = f"{which}_", "_loss"
+    keys = [k for k in value if k.startswith(first) and k.endswith(last) and k != first + "loss"]
+    terms = [f"{k.removeprefix(first).removesuffix(last)} {value[k]:.3g}" for k in keys]
     return f" ({', '.join(terms)})" if len(terms) > 1 else ""
 
 

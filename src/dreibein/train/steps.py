@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 
 from dreibein.train.averaging import WeightAverage
-from dreibein.train.config import LABELS, LossTerm, TrainingConfig
+from dreibein.train.config import LossTerm, TrainingConfig
 from dreibein.train.devices import add_up
 from dreibein.train.diagnosis import Finding, agree, explain
 from dreibein.train.losses import loss_sums, weights
 from dreibein.train.schedule import LearningRate
 
 NUM_VOTES = 3
+FIRST_TERMS = ("energy", "forces", "stress")  # of sums in checkpoints that do not name them
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Stepper:
         self.clip, self.fabric, self.potential = config.gradient_clip, fabric, potential
         self.terms, self.rate, self.describe = terms, rate, describe
         self.weights = weights(terms, fabric.device)
-        self.compute = ("energy", *(name for name in terms if name != "energy"))
+        self.heads: tuple[str, ...] = getattr(potential, "heads", ("energy",))
+        self.compute = tuple(dict.fromkeys((*self.heads, *terms)))
         self.parameters = [p for p in potential.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
             self.parameters,
@@ -76,7 +78,7 @@ class Stepper:
             warnings.filterwarnings("ignore", message=".*broadcast_buffers.*deprecated")
             self.module, self.optimizer = fabric.setup(potential, optimizer)
         self.average = WeightAverage(potential, config.ema_decay)
-        self.sums = torch.zeros(2, len(LABELS), dtype=torch.float64, device=fabric.device)
+        self.sums = torch.zeros(2, len(terms), dtype=torch.float64, device=fabric.device)
         self.lag = 0 if fabric.device.type == "cpu" else 1
         self.waiting: deque[_Result] = deque()
 
@@ -100,11 +102,12 @@ class Stepper:
         found = loss_sums(predictions, batch, self.terms)
         counts = torch.cat((found.counts, found.counts.new_tensor(votes)))
         counts = add_up(self.fabric, counts)
-        counts, total_votes = counts[: len(LABELS)], counts[len(LABELS) :]
+        counts, total_votes = counts[: len(self.terms)], counts[len(self.terms) :]
         factors = self.weights * (self.fabric.world_size / counts.clamp(min=1.0))
         loss = torch.dot(factors, found.sums)
-        if "energy" not in self.terms:  # every weight takes part in every step: DDP waits for it
-            loss = loss + 0.0 * predictions["energy"].sum()
+        for name in self.heads:  # every weight takes part in every step: DDP waits for it
+            if name not in self.terms:
+                loss = loss + 0.0 * predictions[name].sum()
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
         norm = self._clip_gradient()
@@ -147,7 +150,7 @@ class Stepper:
         )
 
     def take_sums(self) -> Tensor:
-        """Penalties and counts [2, 3] of all processes since the last call."""
+        """Penalties and counts [2, T] of all processes since the last call."""
         total = add_up(self.fabric, self.sums)
         self.sums = torch.zeros_like(self.sums)
         return total.cpu()
@@ -161,6 +164,7 @@ class Stepper:
             "average": self.average.state_dict(),
             "rate": self.rate.state_dict(),
             "sums": sums,
+            "terms": list(self.terms),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -170,12 +174,14 @@ class Stepper:
         self.average.load_state_dict(state["average"])
         self.rate.load_state_dict(state["rate"])
         if self.fabric.global_rank == 0:
-            self.sums = state["sums"].to(self.sums.device)
+            names = state.get("terms", FIRST_TERMS)
+            columns = [names.index(name) for name in self.terms]
+            self.sums = state["sums"][:, columns].to(self.sums.device)
 
 
 def losses_of(sums: Tensor, terms: Mapping[str, LossTerm]) -> dict[str, float]:
-    """Mean penalties per label from sums and counts [2, 3], and their weighted sum as "loss"."""
+    """Mean penalties per label from sums and counts [2, T], and their weighted sum as "loss"."""
     means = (sums[0] / sums[1].clamp(min=1.0)).tolist()
-    found = {name: means[LABELS.index(name)] for name in terms}
+    found = dict(zip(terms, means, strict=True))
     total = sum(terms[name].weight * value for name, value in found.items())
     return {"loss": total, **{f"{name}_loss": value for name, value in found.items()}}

@@ -8,7 +8,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
-from dreibein.train.config import LABELS, LossTerm
+from dreibein.train.config import LossTerm
 from dreibein.train.devices import add_up
 from dreibein.train.diagnosis import Finding, agree, explain
 from dreibein.train.losses import loss_sums
@@ -54,7 +54,7 @@ def validate(
     Raises:
         ValueError: The loss is not finite; says which frames and why.
     """
-    sums = torch.zeros(2, len(LABELS), dtype=torch.float64, device=fabric.device)
+    sums = torch.zeros(2, len(terms), dtype=torch.float64, device=fabric.device)
     sick: Finding | None = None
     potential.eval()
     for batch in batches:
