@@ -11,6 +11,7 @@ from dreibein.models.locaformer import LoCaFormer, LoCaFormerConfig
 from dreibein.models.localized import LocalizedConfig, LocalizedNetwork
 from dreibein.models.tensornet import TensorNet, TensorNetConfig
 from dreibein.nn.potential import Potential
+from dreibein.nn.terms import build_terms
 
 DEFAULT = "tensornet"
 
@@ -73,11 +74,18 @@ def build_potential(
     5.0
     """
     network = NETWORKS[config.architecture](config, tuple(elements))
+    terms = build_terms(config.terms, elements)
+    if any(term.needs_charges for term in terms) and not getattr(config, "charge_channels", 0):
+        raise ValueError(
+            "the term coulomb takes charges of the network, which predicts none: set "
+            "charge_channels of a TensorNet, or give charges for each element"
+        )
     potential = Potential(
         network.to(dtype),
         reference_energies=reference_energies,
         scale=scale,
         shift=shift,
         card=card,
+        terms=terms,
     )
     return potential.eval()

@@ -18,6 +18,7 @@ from dreibein.nn.radial import (
     lengths_and_units,
     radial_basis,
 )
+from dreibein.nn.terms import TermConfig
 from dreibein.o3 import Irreps
 from dreibein.systems.graphs import Graph
 
@@ -47,6 +48,9 @@ class EnvironmentConfig(BaseModel):
     frame_eps: float = Field(0.01, gt=0, description="squared length below which soft axes fade")
     symmetry: Literal["O(3)", "SO(3)"] = Field(
         "O(3)", description="O(3): mirror images alike; SO(3): chiral"
+    )
+    terms: tuple[TermConfig, ...] = Field(
+        (), description="physical terms added to the network's energy, such as zbl"
     )
 
 

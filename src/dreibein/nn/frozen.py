@@ -11,6 +11,7 @@ from torch_geometric.data import Data
 from dreibein.nn.derivatives import stress_from_strain_gradient
 from dreibein.nn.potential import Potential
 from dreibein.nn.response import has_field
+from dreibein.nn.terms.sums import term_gradients
 from dreibein.systems.graphs import batch_index
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,9 @@ class FrozenPotential:
         """What runs and why, in one line."""
         if self._engine is None:
             return f"reference (autograd, {self._precision})"
-        return f"fused ({self._engine.describe()}, {self._precision})"
+        described = f"fused ({self._engine.describe()}, {self._precision})"
+        terms = ", ".join(term.describe() for term in self.potential.terms)
+        return f"{described} + {terms} by autograd" if terms else described
 
     def __call__(
         self, structures: Data, compute: Iterable[str] = ("energy", "forces")
@@ -109,20 +112,24 @@ class FrozenPotential:
         gradients = bool(wanted - {"energy", "energies"})
         batch, count = batch_index(structures)
         with torch.no_grad():
-            network, gradient, strain = self._engine(structures, gradients=gradients)
+            near = potential.network_view(structures)
+            network, gradient, strain = self._engine(near, gradients=gradients)
+            gradient, strain = scale * gradient, scale * strain
             energies = potential.reference[structures.z] + potential.shift + scale * network
+            if potential.terms:
+                extra, extra_gradient, extra_strain = term_gradients(potential.terms, structures)
+                energies, gradient = energies + extra, gradient + extra_gradient
+                strain = strain + extra_strain
             results = {"energies": energies}
             if "energy" in wanted:
                 results["energy"] = energies.new_zeros(count).index_add(0, batch, energies)
             if "forces" in wanted:
-                results["forces"] = -scale * gradient
+                results["forces"] = -gradient
             if "virial" in wanted:
-                results["virial"] = -scale * strain
+                results["virial"] = -strain
             if "stress" in wanted:
                 cells = structures.cell
-                results["stress"] = stress_from_strain_gradient(
-                    scale * strain, cells, structures.pbc
-                )
+                results["stress"] = stress_from_strain_gradient(strain, cells, structures.pbc)
         return {name: value for name, value in results.items() if name in wanted}
 
     @property

@@ -18,14 +18,16 @@ from dreibein.nn.derivatives import (
     stress_from_strain_gradient,
 )
 from dreibein.nn.response import RESPONSES, applied_field, has_field, responses
-from dreibein.systems.graphs import batch_index, edge_vectors, make_graph
+from dreibein.nn.terms.sums import term_energies, term_gradients
+from dreibein.nn.terms.term import Term
+from dreibein.systems.graphs import batch_index, edge_vectors, make_graph, within
 
 OUTPUTS = ("energy", "energies", "forces", "stress", "virial", "hessian")
 NUM_ELEMENTS = 118
 
 
 class Potential(nn.Module):
-    """E = sum_i (reference_{z_i} + shift + scale · network_i), summed in float64.
+    """E = sum_i (reference_{z_i} + shift + scale · network_i) + terms, summed in float64.
 
     Every room above knows this class and never the network inside. The network takes a
     `Graph` and returns one number per atom [N]; it has `cutoff`, `elements` and `config`.
@@ -37,11 +39,13 @@ class Potential(nn.Module):
         shift: Energy of every atom in eV, whatever its element: the mean binding energy, where
             the references are those of isolated atoms.
         card: What is known of the model's making, JSON-able.
+        terms: Physical terms of the energy, in eV: neither scaled nor shifted.
     """
 
     reference: Tensor
     scale: Tensor
     shift: Tensor
+    terms: Any  # a ModuleList of `Term`
 
     def __init__(
         self,
@@ -51,9 +55,11 @@ class Potential(nn.Module):
         scale: float = 1.0,
         shift: float = 0.0,
         card: dict[str, Any] | None = None,
+        terms: Iterable[Term] = (),
     ) -> None:
         super().__init__()
         self.network = network
+        self.terms = nn.ModuleList(terms)
         self.card: dict[str, Any] = dict(card or {})
         self.elements: tuple[int, ...] = tuple(network.elements)  # type: ignore[arg-type]
         # NaN for elements the network never saw: a wrong use gives no number, not a wrong one
@@ -71,8 +77,9 @@ class Potential(nn.Module):
 
     @property
     def cutoff(self) -> float:
-        """Range of the neighbor list that the network needs, in Å."""
-        return float(self.network.cutoff)  # type: ignore[arg-type]
+        """Range of the neighbor list that the network and the terms need, in Å."""
+        own = float(self.network.cutoff)  # type: ignore[arg-type]
+        return max((own, *(term.cutoff for term in self.terms)))
 
     @property
     def field_order(self) -> int:
@@ -225,22 +232,32 @@ class Potential(nn.Module):
             return None  # the gradient is that without a field
         if structures.pos.requires_grad or structures.cell.requires_grad:
             return None  # the gradient is not differentiable by positions
-        graph = make_graph(structures, structures.pos, structures.cell, self.dtype)
+        if any(term.needs_charges for term in self.terms):
+            return None  # the terms are trained as well
+        near = self.network_view(structures)
+        graph = make_graph(near, structures.pos, structures.cell, self.dtype)
         found = method(graph)
         if found is None:
             return None
         free = self.reference[structures.z] + self.shift
         energies, pull = free + self.scale * found[0].double(), self.scale * found[1].double()
+        if self.terms:
+            extra, extra_slope, extra_strain = term_gradients(self.terms, structures)
+            energies = energies + extra
         energy = energies.new_zeros(graph.num_structures).index_add(0, graph.batch, energies)
         results = {"energy": energy, "energies": energies}
         if "forces" in wanted:
             results["forces"] = forces_from_pull(pull, graph.edge_index, graph.num_atoms)
+            if self.terms:
+                results["forces"] = results["forces"] - extra_slope
         if wanted & {"stress", "virial"}:
             vectors = edge_vectors(
-                structures.pos, structures.cell, graph.edge_index, structures.shift, graph.batch
+                structures.pos, structures.cell, graph.edge_index, near.shift, graph.batch
             )
             structure = graph.batch.index_select(0, graph.receiver)
             gradient = strain_gradient_from_pull(pull, vectors, structure, graph.num_structures)
+            if self.terms:
+                gradient = gradient + extra_strain
             results["virial"] = -gradient
             results["stress"] = stress_from_strain_gradient(
                 gradient, structures.cell, structures.pbc
@@ -261,9 +278,22 @@ class Potential(nn.Module):
         self, structures: Data, pos: Tensor, cell: Tensor, field: Tensor | None
     ) -> Tensor:
         """Energy of each atom [N] in eV, float64."""
-        graph = make_graph(structures, pos, cell, self.dtype, field)
-        free = self.reference[structures.z] + self.shift
-        return free + self.scale * self.network(graph).double()
+        graph = make_graph(self.network_view(structures), pos, cell, self.dtype, field)
+        free, charges = self.reference[structures.z] + self.shift, None
+        if any(term.needs_charges for term in self.terms):
+            network, charges = self.network.energies_and_charges(graph)  # type: ignore[operator]
+        else:
+            network = self.network(graph)
+        energies = free + self.scale * network.double()
+        if self.terms:
+            energies = energies + term_energies(self.terms, structures, pos, cell, charges)
+        return energies
+
+    def network_view(self, structures: Data) -> Data:
+        """Structures with the neighbors that the network sees; fewer where a term looks farther."""
+        if self.cutoff == self.network.cutoff:
+            return structures
+        return within(structures, float(self.network.cutoff))  # type: ignore[arg-type]
 
 
 def _symbols(numbers: Iterable[int]) -> str:

@@ -1,5 +1,6 @@
 """What a network sees of a structure: numbers, edge vectors, and who belongs to whom."""
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -79,6 +80,25 @@ def edge_vectors(
         cells = cell.index_select(0, batch.index_select(0, receiver))
         return vectors + torch.einsum("es,esc->ec", image, cells)
     return vectors
+
+
+def within(structures: Data, cutoff: float) -> Data:
+    """A shallow copy whose neighbor list has the pairs nearer than a cutoff alone, in their order.
+
+    Args:
+        structures: `Data` or `Batch` with neighbors attached.
+        cutoff: In Å.
+    """
+    batch, _ = batch_index(structures)
+    with torch.no_grad():
+        vectors = edge_vectors(
+            structures.pos, structures.cell, structures.edge_index, structures.shift, batch
+        )
+        near = ((vectors * vectors).sum(-1) < cutoff * cutoff).nonzero().squeeze(-1)
+    chosen = copy.copy(structures)
+    chosen.edge_index = structures.edge_index.index_select(1, near)
+    chosen.shift = structures.shift.index_select(0, near)
+    return chosen
 
 
 def make_graph(

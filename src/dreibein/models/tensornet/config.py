@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dreibein.nn.radial import EnvelopeName, RadialName, WidthName
+from dreibein.nn.terms import TermConfig
 
 MIN_KNOTS = 8
 
@@ -46,6 +47,9 @@ class TensorNetConfig(BaseModel):
         le=4,
         description="highest power of an applied electric field in the energy, whose derivatives "
         "are dipole (from 1) and polarizability (from 2); 0: no field",
+    )
+    terms: tuple[TermConfig, ...] = Field(
+        (), description="physical terms added to the network's energy, such as zbl"
     )
     knots: int = Field(
         0,

@@ -83,7 +83,7 @@ class ZBL(Term):
         self.table("powers", [float(z) ** power for z in self.elements])
         if config.cutoff == "covalent":
             radii = torch.tensor([covalent_radii[z] for z in self.elements], dtype=torch.float64)
-            self.table("reach", radii.unsqueeze(0) + radii)
+            self.table("reach", radii.unsqueeze(1) + radii)
         else:
             self.table(
                 "reach", torch.full((len(self.elements),) * 2, float(config.cutoff)).double()
