@@ -23,6 +23,7 @@ VERBS = (
     "parity",
     "demo",
     "import",
+    "pretrained",
 )
 
 app = typer.Typer(

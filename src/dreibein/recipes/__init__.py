@@ -3,13 +3,17 @@
 from dreibein.recipes.config import RunConfig
 from dreibein.recipes.config_file import load_config
 from dreibein.recipes.presets import PRESETS, preset
+from dreibein.recipes.pretrained import Pretrained, fetch_pretrained, find_pretrained
 from dreibein.recipes.training import Run, TrainingInterrupted, held_out_frames, train_run
 
 __all__ = [
     "PRESETS",
+    "Pretrained",
     "Run",
     "RunConfig",
     "TrainingInterrupted",
+    "fetch_pretrained",
+    "find_pretrained",
     "held_out_frames",
     "load_config",
     "preset",
