@@ -45,6 +45,10 @@ def train(
         list[str] | None,
         typer.Option("--test", help="Frames for the final errors: a count, a fraction, or files."),
     ] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option("--from", help="Trained model to go on from: a file or a run's folder."),
+    ] = None,
     key: Keys = None,
     unit: Units = None,
     stress_sign: StressSign | None = None,
@@ -90,15 +94,16 @@ def train(
         "folder": str(folder) if folder else None,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    if config is None and preset is None and resume is None and not given:
+    if config is None and preset is None and resume is None and from_ is None and not given:
         typer.echo(context.get_help())
         return None
     if resume is not None:
-        if config is not None or preset is not None or given or output is not None:
+        new = (config, preset, from_, output)
+        if any(value is not None for value in new) or given:
             raise ValueError("--resume takes everything from the run: add nothing but --set")
         chosen = configuration(resume / "config.yaml", None, {}, set_ or [])
     else:
-        chosen = configuration(config, preset, given, set_ or [])
+        chosen = configuration(config, preset, given, set_ or [], from_)
     if show_config:
         return print_config(chosen)
     try:
@@ -113,9 +118,16 @@ def train(
 
 
 def configuration(
-    path: Path | None, preset: str | None, given: dict[str, Any], overrides: list[str]
+    path: Path | None,
+    preset: str | None,
+    given: dict[str, Any],
+    overrides: list[str],
+    start: Path | None = None,
 ) -> "RunConfig":
-    """The typed configuration: preset, then file, then data options, then `--set`."""
+    """The typed configuration: preset, then file, then data options, then `--set`.
+
+    A model to start from takes the place of the preset's.
+    """
     from dreibein.recipes import RunConfig
     from dreibein.recipes.config_file import (
         Settings,
@@ -123,17 +135,22 @@ def configuration(
         read_settings,
         stacked,
         validate,
+        with_model_of_start,
     )
     from dreibein.recipes.presets import preset_settings
 
     settings = preset_settings(preset) if preset is not None else Settings()
+    if start is not None:
+        settings.values.pop("model", None)
     if path is not None:
         settings = stacked(settings, read_settings(path))
+    if start is not None:
+        settings.set(("finetune", "model"), str(start), "--from")
     for name, value in given.items():
         place = f"--{'data' if name == 'sources' else name.rstrip('s')}"
         settings.set(("data", *option_path(name)), option_value(name, value), place)
     apply_overrides(settings, overrides)
-    chosen = validate(RunConfig, settings)
+    chosen = validate(RunConfig, with_model_of_start(settings))
     if path is not None and "name" not in chosen.model_fields_set:
         name = re.sub(r"[^\w.+-]", "-", path.stem)
         chosen = chosen.model_copy(update={"name": name})
@@ -252,5 +269,21 @@ def show(run: "Run") -> None:
     for name in list(run.evaluations)[-1:]:
         out.print(f"[bold]errors on the {name} frames[/]")
         show_errors(run.evaluations[name])
+        if name in run.before:
+            out.print(_before_and_after(run, name))
     out.print(f"model  {run.folder / 'model.safetensors'}")
     out.print(f"see everything with: dreibein report {run.folder}")
+
+
+def _before_and_after(run: "Run", name: str) -> Any:
+    """Errors of the model that the run started from beside those of its own."""
+    from rich.table import Table
+
+    table = Table(title=f"Before and after, {name} frames", title_justify="left")
+    for title in ("error", "before", "after"):
+        table.add_column(title, justify="left" if title == "error" else "right")
+    before, after = run.before[name].metrics, run.evaluations[name].metrics
+    for metric, value in after.items():
+        if metric in before:
+            table.add_row(metric, f"{before[metric]:.4g}", f"{value:.4g}")
+    return table

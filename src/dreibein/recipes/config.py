@@ -1,10 +1,34 @@
 """One run as a typed record: data, model, training."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from dreibein.data import DataConfig
 from dreibein.models import ModelConfig, TensorNetConfig
 from dreibein.train import TrainingConfig
+
+
+class FineTuneConfig(BaseModel):
+    """What a run goes on from, and how much of it may move."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(description="trained model to start from: a file or the folder of a run")
+    references: Literal["refit", "keep"] = Field(
+        "refit",
+        description="refit: energies of elements are fitted to what the trained network leaves of "
+        "the new energies; keep: as in the file",
+    )
+    freeze: tuple[str, ...] = Field(
+        (), description="weights that stay, by the beginning of their names: embedding, head"
+    )
+    low_rank: int = Field(
+        0,
+        ge=0,
+        description="0: weights move freely; r: matrices move by products of inner dimension r, "
+        "everything else stays",
+    )
 
 
 class RunConfig(BaseModel):
@@ -19,4 +43,7 @@ class RunConfig(BaseModel):
     )
     data: DataConfig = Field(description="what to learn from")
     model: ModelConfig = Field(default_factory=TensorNetConfig, description="the network")
+    finetune: FineTuneConfig | None = Field(
+        None, description="go on from a trained model, whose hyperparameters hold"
+    )
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="how to train")

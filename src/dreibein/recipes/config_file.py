@@ -9,11 +9,14 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from dreibein.models.catalog import DEFAULT
+from dreibein.models.storage import read_header
 from dreibein.recipes.config import RunConfig
 from dreibein.recipes.config_names import did_you_mean, explained, fields_at, in_section
 
 # entries that say of which kind a section is, and what holds without them
 TAGS: dict[str, str | None] = {"kind": None, "architecture": DEFAULT}
+# hyperparameters that a run may change in the model it starts from: every weight keeps its place
+OPEN = ("knots", "targets")
 Path_ = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -131,6 +134,28 @@ def apply_overrides(settings: Settings, overrides: Sequence[str]) -> None:
         settings.set(path, parsed, place)
 
 
+def with_model_of_start(settings: Settings) -> Settings:
+    """Fill the section `model` from the file that `finetune.model` names.
+
+    Raises:
+        ValueError: A hyperparameter was asked for that the file's weights do not fit.
+        OSError: No such file.
+    """
+    section = settings.values.get("finetune")
+    path = section.get("model") if isinstance(section, Mapping) else None
+    if not isinstance(path, str):
+        return settings  # nothing to start from, or a mistake that validation will name
+    wanted = settings.values.get("model") or {}
+    trained = read_header(path)["config"]
+    for key, value in wanted.items():
+        if key not in OPEN and key in trained and trained[key] != value:
+            raise ValueError(
+                f"{settings.place(('model', key))}: model.{key} is {value}, but {path} was trained "
+                f"with {trained[key]}: leave it out, or train a new model"
+            )
+    return Settings({**settings.values, "model": {**trained, **wanted}}, settings.places)
+
+
 def validate(model: type[Model], settings: Settings) -> Model:
     """The typed configuration of plain values.
 
@@ -166,7 +191,7 @@ def load_config(
     if path is not None:
         settings = stacked(settings, read_settings(path))
     apply_overrides(settings, overrides)
-    return validate(RunConfig, settings)
+    return validate(RunConfig, with_model_of_start(settings))
 
 
 def stacked(low: Settings, high: Settings) -> Settings:

@@ -116,7 +116,11 @@ def absolute_sources(config: RunConfig) -> RunConfig:
         portion = getattr(data, side)
         if isinstance(portion, list):
             changes[side] = _absolute(portion)
-    return config.model_copy(update={"data": data.model_copy(update=changes)})
+    whole: dict[str, Any] = {"data": data.model_copy(update=changes)}
+    if config.finetune is not None:
+        start = str(Path(config.finetune.model).resolve())
+        whole["finetune"] = config.finetune.model_copy(update={"model": start})
+    return config.model_copy(update=whole)
 
 
 def _absolute(sources: list[str]) -> list[str]:

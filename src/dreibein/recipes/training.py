@@ -33,6 +33,12 @@ from dreibein.recipes.accounts import announce, card
 from dreibein.recipes.baseline import output_scale, output_shift, reference_energies
 from dreibein.recipes.config import RunConfig
 from dreibein.recipes.config_file import load_config
+from dreibein.recipes.finetuning import (
+    choose_weights,
+    merge_low_rank,
+    origin,
+    starting_potential,
+)
 from dreibein.recipes.run_folder import (
     CONFIG_NAME,
     SPLITS_NAME,
@@ -75,6 +81,7 @@ class Run:
         fit: How the training ended.
         potential: With the best (averaged) weights, in evaluation mode.
         evaluations: Errors by split: "validation" and "test", where there are such frames.
+        before: The same of the model that the run went on from, references refitted.
     """
 
     folder: Path
@@ -82,6 +89,7 @@ class Run:
     fit: FitResult
     potential: Potential
     evaluations: dict[str, Evaluation] = field(default_factory=dict)
+    before: dict[str, Evaluation] = field(default_factory=dict)
 
 
 def train_run(
@@ -136,6 +144,11 @@ def _run(
         write_json(splits.record(), folder / SPLITS_NAME)
         run = circumstances() | {"device": str(fabric.device), "processes": fabric.world_size}
         write_json({**splits.train.provenance, "run": run}, folder / "provenance.json")
+    before: dict[str, Evaluation] = {}
+    if config.finetune is not None:
+        if fabric.is_global_zero:
+            before = _evaluate_start(config, splits, potential, folder)
+        choose_weights(potential, config.finetune)
     validation = splits.validation
     result = fit(
         config.training,
@@ -158,12 +171,17 @@ def _run(
     )
     evaluations: dict[str, Evaluation] = {}
     if fabric.is_global_zero:
+        merge_low_rank(potential)
         potential.card = card(config, splits, result, fabric)
+        if config.finetune is not None:
+            potential.card["finetuned_from"] = origin(config.finetune) | {
+                "errors": {name: e.metrics for name, e in before.items()}
+            }
         save_model(potential, folder / MODEL_NAME)  # before the evaluation, should that fail
         evaluations = _evaluate(config, splits, potential, folder)
         potential.card["errors"] = {name: e.metrics for name, e in evaluations.items()}
         save_model(potential, folder / MODEL_NAME)
-    return Run(folder, config, result, potential, evaluations)
+    return Run(folder, config, result, potential, evaluations, before)
 
 
 def _examine(config: RunConfig, train: StructureDataset) -> None:
@@ -198,6 +216,11 @@ def _check_same_run(config: RunConfig, splits: Splits, folder: Path) -> None:
                 f"model.{name} is {new}, but the run in {folder} has {old}: continue with the "
                 "same model, or start a new run"
             )
+    if before.finetune != config.finetune:
+        raise ValueError(
+            f"the run in {folder} went on from another model, or in another way (finetune): "
+            "continue with the same, or start a new run"
+        )
     changed = fixed_changes(before.training.model_dump(), config.training.model_dump())
     if changed:
         raise ValueError(
@@ -271,6 +294,8 @@ def _potential(config: RunConfig, splits: Splits) -> Potential:
                 f"the {name} set has {symbols}, which no training structure has: "
                 "divide the data differently"
             )
+    if config.finetune is not None:
+        return starting_potential(config, splits.train, DTYPES[config.training.precision])
     references = reference_energies(config, splits.train)
     scale = output_scale(config.training.scale, splits.train, references)
     torch.manual_seed(config.training.model_seed)
@@ -282,6 +307,24 @@ def _potential(config: RunConfig, splits: Splits) -> Potential:
         shift=output_shift(config.training.scale, splits.train, references),
         dtype=DTYPES[config.training.precision],
     )
+
+
+def _evaluate_start(
+    config: RunConfig, splits: Splits, potential: Potential, folder: Path
+) -> dict[str, Evaluation]:
+    """Errors of the model that the run goes on from, kept as `evaluation_before_<split>.json`."""
+    found = {}
+    for name, side in (("validation", splits.validation), ("test", splits.test)):
+        if side is None or not len(side):
+            continue
+        path = folder / f"evaluation_before_{name}.json"
+        if not path.exists():  # it does when the run is resumed
+            size = max(16, config.training.batch_size)
+            evaluate_potential(potential, side, batch_size=size).save(path)
+        found[name] = Evaluation.load(path)
+        values = "; ".join(f"{k} {v:.4g}" for k, v in found[name].metrics.items())
+        logger.info("%s, before: %s", name, values)
+    return found
 
 
 def _evaluate(
