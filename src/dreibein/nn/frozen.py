@@ -101,12 +101,14 @@ class FrozenPotential:
     ) -> dict[str, Tensor]:
         """What `Potential` returns in evaluation mode for the same arguments.
 
-        Anything that the engine does not give (a Hessian, a structure in an electric field) comes
-        from the potential itself.
+        Anything that the engine does not give (a Hessian, a structure in an electric field, or
+        with a charge or spin that the network embeds) comes from the potential itself.
         """
         wanted = frozenset(compute)
         in_field = self.potential.field_order and has_field(structures)
-        if self._engine is None or in_field or not wanted <= FUSED_OUTPUTS:
+        in_state = getattr(self.potential.network, "in_state", None)
+        beyond = in_field or (in_state is not None and in_state(structures))
+        if self._engine is None or beyond or not wanted <= FUSED_OUTPUTS:
             return self.potential(structures, compute=tuple(compute))
         potential, scale = self.potential, float(self.potential.scale)
         gradients = bool(wanted - {"energy", "energies"})

@@ -20,6 +20,7 @@ class Graph:
         batch: Structure of each atom [N].
         num_structures: Number of structures B.
         charge: Total charge of each structure [B] in e, in the network's dtype.
+        spin: Spin multiplicity of each structure [B], likewise; None where not stated.
         field: Applied electric field [B, 3] in V/Å, for networks that take one; else None.
     """
 
@@ -29,6 +30,7 @@ class Graph:
     batch: Tensor
     num_structures: int
     charge: Tensor
+    spin: Tensor | None = None
     field: Tensor | None = None
 
     @property
@@ -141,5 +143,6 @@ def make_graph(
         batch=batch,
         num_structures=num_structures,
         charge=charge,
+        spin=structures.spin.to(dtype) if "spin" in structures else None,
         field=None if field is None else field.to(dtype),
     )

@@ -9,6 +9,8 @@ from dreibein.nn.terms import TermConfig
 
 MIN_KNOTS = 8
 
+ChargeRule = Literal["exact", "published"]
+
 
 class TensorNetConfig(BaseModel):
     """Hyperparameters of TensorNet; the defaults are the published two-layer model."""
@@ -48,6 +50,22 @@ class TensorNetConfig(BaseModel):
         description="highest power of an applied electric field in the energy, whose derivatives "
         "are dipole (from 1) and polarizability (from 2); 0: no field",
     )
+    charge_channels: int = Field(
+        0,
+        ge=0,
+        description="sets of charges that atoms share out at every layer and that the next "
+        "layer's filters hear (TensorNet2); 0: none",
+    )
+    charge_rule: ChargeRule = Field(
+        "exact",
+        description="'exact': charges sum to the total; 'published': to 1e-6 of what they lack",
+    )
+    charge_embedding: bool = Field(
+        False, description="hear the total charge by learned vectors of elements; neutral: nothing"
+    )
+    spin_embedding: bool = Field(
+        False, description="hear the spin multiplicity likewise; singlet: nothing"
+    )
     terms: tuple[TermConfig, ...] = Field(
         (), description="physical terms added to the network's energy, such as zbl"
     )
@@ -69,4 +87,9 @@ class TensorNetConfig(BaseModel):
     def _has_an_effect(self) -> Self:
         if self.radial_widths == "each" and self.radial != "expnorm":
             raise ValueError(f"radial_widths is of radial 'expnorm', not of '{self.radial}'")
+        if self.charge_channels and self.knots:
+            raise ValueError(
+                "filters that hear charges (charge_channels) are no functions of the distance "
+                "alone, so there is no table of them: set knots to 0"
+            )
         return self

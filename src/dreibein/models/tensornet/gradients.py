@@ -37,6 +37,10 @@ _SERIAL_ATOMS = 32
 
 def misfit(network: "TensorNet", device: torch.device, dtype: torch.dtype) -> str:
     """Why the pass does not exist for this network; empty where it does."""
+    if network.config.charge_channels:
+        return "its filters hear charges, not distances alone (charge_channels)"
+    if network.config.charge_embedding or network.config.spin_embedding:
+        return "it embeds total charge or spin"
     if network.grid is None:
         return "its filters are evaluated at every edge (knots is 0)"
     if device.type != "cpu":

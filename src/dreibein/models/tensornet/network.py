@@ -12,11 +12,21 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Data
 
+from dreibein.models.tensornet.charges import ChargeEquilibration, charged_filters
 from dreibein.models.tensornet.config import TensorNetConfig
 from dreibein.models.tensornet.edges import RadialFeatures
 from dreibein.models.tensornet.field import FieldEnergy
-from dreibein.models.tensornet.packing import BLOCKS, Packing
+from dreibein.models.tensornet.packing import (
+    ChannelMixing,
+    Packing,
+    block_norms,
+    matrix_product,
+    squared_norm,
+)
+from dreibein.models.tensornet.readout import energy_head
+from dreibein.models.tensornet.states import StateEmbedding
 from dreibein.nn.radial import Envelope, radial_basis
 from dreibein.ops import RadialGrid
 from dreibein.systems.graphs import Graph
@@ -25,35 +35,6 @@ if TYPE_CHECKING:
     from dreibein.models.tensornet.inference import TensorNetEngine
 
 NUM_ELEMENTS = 118
-
-
-class ChannelMixing(nn.Module):
-    """I, A, S each through its own F x F matrix without bias: W_I I + W_A A + W_S S.
-
-    Args:
-        channels: F.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(3, channels, channels))  # [block, out, in]
-        bound = 1.0 / math.sqrt(channels)
-        nn.init.uniform_(self.weight, -bound, bound)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Mix the channels of features [N, 9, F]."""
-        parts = x.split(BLOCKS, dim=1)
-        return torch.cat([part @ w.T for part, w in zip(parts, self.weight, strict=True)], dim=1)
-
-
-def squared_norm(x: Tensor) -> Tensor:
-    """Squared Frobenius norm [N, F] of packed features [N, 9, F]."""
-    return (x * x).sum(1)
-
-
-def block_norms(x: Tensor) -> Tensor:
-    """||I||^2, ||A||^2, ||S||^2 [N, 3, F] of packed features [N, 9, F]."""
-    return torch.stack([squared_norm(part) for part in x.split(BLOCKS, dim=1)], dim=1)
 
 
 class Embedding(nn.Module):
@@ -83,13 +64,16 @@ class Embedding(nn.Module):
             nn.SiLU(),
         )
 
-    def forward(self, rows: Tensor, graph: Graph, radial: RadialFeatures) -> Tensor:
+    def forward(
+        self, rows: Tensor, graph: Graph, radial: RadialFeatures, state: Tensor | None = None
+    ) -> Tensor:
         """Features [N, 9, F].
 
         Args:
             rows: Row of each atom in the element table [N].
             graph: The structures.
             radial: Radial features of the edges and of a self-loop.
+            state: What the gates hear of total charge and spin [N, F].
         """
         channels = self.pair.out_features
         # Z_ij = W [z_i, z_j] + b splits into a table for receivers and one for senders
@@ -101,8 +85,9 @@ class Embedding(nn.Module):
             x = self._fused_sum(rows, receivers, senders, radial)
         else:
             x = self._sum(rows, receivers, senders, graph, radial)
-        gates = self.gate(self.norm(squared_norm(x))).unflatten(-1, (3, channels))
-        return self.mix(x) * self.packing.spread(gates)
+        normed = self.norm(squared_norm(x))
+        gates = self.gate(normed if state is None else normed + state)
+        return self.mix(x) * self.packing.spread(gates.unflatten(-1, (3, channels)))
 
     def _fused_sum(
         self, rows: Tensor, receivers: Tensor, senders: Tensor, radial: RadialFeatures
@@ -154,7 +139,7 @@ class Interaction(nn.Module):
         channels = config.channels
         self.chiral = config.symmetry == "SO(3)"
         self.filter = nn.Sequential(
-            nn.Linear(config.num_radial, channels),
+            nn.Linear(config.num_radial + 2 * config.charge_channels, channels),
             nn.SiLU(),
             nn.Linear(channels, 2 * channels),
             nn.SiLU(),
@@ -166,7 +151,12 @@ class Interaction(nn.Module):
         self.mix_out = ChannelMixing(channels)
 
     def forward(
-        self, x: Tensor, charge_factor: Tensor, graph: Graph, radial: RadialFeatures
+        self,
+        x: Tensor,
+        charge_factor: Tensor,
+        graph: Graph,
+        radial: RadialFeatures,
+        charges: Tensor | None = None,
     ) -> Tensor:
         """Updated features [N, 9, F].
 
@@ -175,14 +165,20 @@ class Interaction(nn.Module):
             charge_factor: 1 + charge_scale Q of each atom's structure [N, 1, 1].
             graph: The structures.
             radial: Radial features of the edges and of a self-loop.
+            charges: Charges of atoms that the filters hear [N, K].
         """
         x = x / (squared_norm(x) + 1.0).unsqueeze(1)
         y = self.mix_in(x)
         if radial.fused:
             return self._fused_update(x, y, charge_factor, radial)
-        filters = self.packing.spread(radial.filters(self.filter))  # [E + 1, 9, F]
-        messages = filters[:-1] * y.index_select(0, graph.sender)
-        m = (filters[-1] * y).index_add(0, graph.receiver, messages)
+        if charges is None:
+            filters = self.packing.spread(radial.filters(self.filter))  # [E + 1, 9, F]
+            edges, own = filters[:-1], filters[-1]
+        else:
+            found = charged_filters(self.filter, charges, graph, radial)
+            edges, own = (self.packing.spread(each) for each in found)
+        messages = edges * y.index_select(0, graph.sender)
+        m = (own * y).index_add(0, graph.receiver, messages)
         y_matrix, m_matrix = self.packing.matrices(y), self.packing.matrices(m)
         if self.chiral:
             c = 2.0 * self.packing.components(matrix_product(y_matrix, m_matrix))
@@ -206,38 +202,6 @@ class Interaction(nn.Module):
         c = 2.0 * product(y, m) if self.chiral else charge_factor * anticommutator(y, m)
         d = self.mix_out(c / (squared_norm(c) + 1.0).unsqueeze(1))
         return x + d + charge_factor * product(d, d)
-
-
-def matrix_product(a: Tensor, b: Tensor) -> Tensor:
-    """Products a b of matrices [N, 3, 3, F], channel by channel.
-
-    A broadcast and a sum: for 3x3 matrices this is faster than a batched matrix product, in
-    both derivatives too.
-    """
-    return (a.unsqueeze(3) * b.unsqueeze(1)).sum(2)
-
-
-class GatedHead(nn.Module):
-    """Energies L(x) sigmoid(G(x)) [N, 1]; L and G are F -> F -> F -> F -> 1, silu between.
-
-    As in matgl's potentials.
-
-    Args:
-        channels: F.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.value, self.gate = self._tower(channels), self._tower(channels)
-
-    @staticmethod
-    def _tower(channels: int) -> nn.Sequential:
-        hidden = [nn.Sequential(nn.Linear(channels, channels), nn.SiLU()) for _ in range(3)]
-        return nn.Sequential(*(m for pair in hidden for m in pair), nn.Linear(channels, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Energies [N, 1] of features [N, F]."""
-        return self.value(x) * torch.sigmoid(self.gate(x))
 
 
 class TensorNet(nn.Module):
@@ -281,17 +245,16 @@ class TensorNet(nn.Module):
         self.interactions = nn.ModuleList(Interaction(config) for _ in range(config.layers))
         self.out_norm = nn.LayerNorm(3 * channels)
         self.out = nn.Linear(3 * channels, channels)
-        self.head: nn.Module = GatedHead(channels)
-        if config.head == "mlp":
-            self.head = nn.Sequential(
-                nn.Linear(channels, channels // 2), nn.SiLU(), nn.Linear(channels // 2, 1)
-            )
-        for layer in self.head.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_uniform_(layer.weight)
-                nn.init.zeros_(layer.bias)
+        self.head = energy_head(config)
         if config.field_order:  # made last: the other weights are drawn as without it
             self.field_energy = FieldEnergy(channels, config.field_order)
+        self.equilibrations = nn.ModuleList(
+            ChargeEquilibration(channels, config.charge_channels, config.charge_rule)
+            for _ in range(config.layers + 1 if config.charge_channels else 0)
+        )
+        if config.charge_embedding or config.spin_embedding:
+            heard = {"charge": config.charge_embedding, "spin": config.spin_embedding}
+            self.states = StateEmbedding(len(elements), 2 * channels, **heard)
         row_of = torch.zeros(NUM_ELEMENTS + 1, dtype=torch.int64)
         row_of[list(elements)] = torch.arange(len(elements))
         self.register_buffer("row_of", row_of, persistent=False)
@@ -333,10 +296,26 @@ class TensorNet(nn.Module):
         return f"reference ({reason})" if reason else "fused (one pass, no autograd graph)"
 
     def engine(self) -> "TensorNetEngine":
-        """Energies and gradients at the present weights without autograd, for simulation."""
+        """Energies and gradients at the present weights without autograd, for simulation.
+
+        Raises:
+            ValueError: Filters hear charges, so that no table of distances holds them.
+        """
+        if self.config.charge_channels:
+            raise ValueError(
+                "the fused engine tabulates filters by distance, and this network's hear charges "
+                "too (charge_channels)"
+            )
         from dreibein.models.tensornet.inference import TensorNetEngine
 
         return TensorNetEngine(self)
+
+    def in_state(self, structures: Data) -> bool:
+        """Whether total charge or spin is heard that the engine does not hear."""
+        charged = "charge" in structures and bool(structures.charge.any())
+        spins = "spin" in structures and bool((structures.spin != 1).any())
+        config = self.config
+        return (config.charge_embedding and charged) or (config.spin_embedding and spins)
 
     def _sums_are_fused(self, graph: Graph) -> bool:
         """Whether compiled operators, differentiable to any order, take the sums over edges."""
@@ -350,6 +329,16 @@ class TensorNet(nn.Module):
 
     def tensor_features(self, graph: Graph) -> Tensor:
         """Packed tensors after the last layer [N, 9, F]."""
+        return self._features(graph, self._state(graph))[0]
+
+    def _state(self, graph: Graph) -> tuple[Tensor, ...]:
+        """What embedding and head hear of total charge and spin [N, F] each; () for nothing."""
+        if not (self.config.charge_embedding or self.config.spin_embedding):
+            return ()
+        return self.states(self.row_of[graph.z], graph).chunk(2, dim=-1)
+
+    def _features(self, graph: Graph, state: tuple[Tensor, ...]) -> tuple[Tensor, list[Tensor]]:
+        """Packed tensors after the last layer, and charges [N, K] after each of them."""
         rows, pair = self.row_of[graph.z], None
         if self._sums_are_fused(graph):
             pair = rows[graph.receiver] * len(self.elements) + rows[graph.sender]
@@ -361,22 +350,35 @@ class TensorNet(nn.Module):
             pair,
             self_loops=self.config.self_loops,
         )
-        x = self.embedding(rows, graph, radial)
+        x = self.embedding(rows, graph, radial, *state[:1])
         charge = graph.charge.index_select(0, graph.batch).view(-1, 1, 1)
         charge_factor = 1.0 + self.config.charge_scale * charge
-        for interaction in self.interactions:
-            x = interaction(x, charge_factor, graph, radial)
-        return x
+        charges = [equilibrate(x, graph) for equilibrate in self.equilibrations[:1]]
+        for number, interaction in enumerate(self.interactions, start=1):
+            x = interaction(x, charge_factor, graph, radial, *charges[-1:])
+            charges += [later(x, graph) for later in self.equilibrations[number : number + 1]]
+        return x, charges
 
     def forward(self, graph: Graph) -> Tensor:
         """Energy of each atom [N], in units of the potential's scale."""
-        features = self.tensor_features(graph)
+        return self._outputs(graph)[0]
+
+    def energies_and_charges(self, graph: Graph) -> tuple[Tensor, Tensor]:
+        """Energies [N], and charges [N, (layers + 1) K] in e: embedding first, then each layer."""
+        energies, charges = self._outputs(graph)
+        return energies, torch.cat(charges, dim=-1)
+
+    def _outputs(self, graph: Graph) -> tuple[Tensor, list[Tensor]]:
+        state = self._state(graph)
+        features, charges = self._features(graph, state)
         norms = block_norms(features).flatten(1)
         x = self.out(self.out_norm(norms))
+        if state:
+            x = x + state[1]
         if self.config.head == "mlp":
             x = nn.functional.silu(x)
         energies = self.head(x).squeeze(-1)
         if self.field_order and graph.field is not None:
             field = graph.field.index_select(0, graph.batch)
             energies = energies + self.field_energy(features, norms, field)
-        return energies
+        return energies, charges

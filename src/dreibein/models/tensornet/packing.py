@@ -52,3 +52,41 @@ class Packing(nn.Module):
     def spread(self, x: Tensor) -> Tensor:
         """Numbers of the blocks I, A, S [N, 3, F] repeated for each component [N, 9, F]."""
         return x.index_select(1, self.block_of)
+
+
+class ChannelMixing(nn.Module):
+    """I, A, S each through its own F x F matrix without bias: W_I I + W_A A + W_S S.
+
+    Args:
+        channels: F.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(3, channels, channels))  # [block, out, in]
+        bound = 1.0 / math.sqrt(channels)
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix the channels of features [N, 9, F]."""
+        parts = x.split(BLOCKS, dim=1)
+        return torch.cat([part @ w.T for part, w in zip(parts, self.weight, strict=True)], dim=1)
+
+
+def squared_norm(x: Tensor) -> Tensor:
+    """Squared Frobenius norm [N, F] of packed features [N, 9, F]."""
+    return (x * x).sum(1)
+
+
+def block_norms(x: Tensor) -> Tensor:
+    """||I||^2, ||A||^2, ||S||^2 [N, 3, F] of packed features [N, 9, F]."""
+    return torch.stack([squared_norm(part) for part in x.split(BLOCKS, dim=1)], dim=1)
+
+
+def matrix_product(a: Tensor, b: Tensor) -> Tensor:
+    """Products a b of matrices [N, 3, 3, F], channel by channel.
+
+    A broadcast and a sum: for 3x3 matrices this is faster than a batched matrix product, in
+    both derivatives too.
+    """
+    return (a.unsqueeze(3) * b.unsqueeze(1)).sum(2)
