@@ -122,9 +122,9 @@ collect = _collect_of(sources_number())
 
 
 def split_rows(ptr: np.ndarray[Any, Any], parts: int) -> list[tuple[int, int]]:
-    """Ranges of receivers with about equal work, an edge counting 1 and an atom 16."""
+    """Ranges of receivers with about equal work, an edge counting 1 and an atom 60."""
     atoms = len(ptr) - 1
-    work = ptr + 16 * np.arange(atoms + 1)
+    work = ptr + 60 * np.arange(atoms + 1)
     marks = np.searchsorted(work, np.linspace(0, work[-1], parts + 1)[1:-1])
     bounds = [0, *(int(mark) for mark in marks), atoms]
     return [(first, last) for first, last in pairwise(bounds) if last > first]
