@@ -18,6 +18,7 @@ VERBS = (
     "info",
     "md",
     "relax",
+    "vibrations",
     "predict",
     "bench",
     "parity",

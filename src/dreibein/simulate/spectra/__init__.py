@@ -1,0 +1,1 @@
+"""Spectra from trajectories and from harmonic lines."""
