@@ -17,10 +17,12 @@ A frame matrix R has the axes as rows; under g the positions go x -> g x and R -
         .edges_to_local(rep, e)              global features of edges in the frames of receivers
         .sum(rep, x, weights)                linear messages, turned once a node
     FrameCounter                         near-singular sites over many calls
+    EdgeAlignment(vectors, edges, N)     axes along the edges, for tensor products with harmonics
 
 No constructor makes a random choice, except `random_global`, which is given its generator.
 """
 
+from .aligned import EdgeAlignment, edge_frames
 from .fixed import fixed_axis, identity, random_global
 from .frames import FrameCounter, Frames
 from .geometric import inertia_frames, neighbor_frames
@@ -30,9 +32,11 @@ from .transport import Transport
 from .updates import update_by_matrix, update_by_quaternion
 
 __all__ = [
+    "EdgeAlignment",
     "FrameCounter",
     "Frames",
     "Transport",
+    "edge_frames",
     "fixed_axis",
     "gram_schmidt",
     "identity",

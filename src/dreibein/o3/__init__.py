@@ -7,6 +7,7 @@
     act(rep, M, x)             features x under any 3x3 matrix M (the equation stands in `action`)
     Action(M)                  the same, every matrix computed once: .apply(rep, x)
     wigner_matrix(l, M)        polynomial Wigner matrix
+    clebsch_gordan(l1, l2, l3) how two degrees couple to a third
     solid_harmonics(lmax, r)   Y_0 .. Y_lmax of vectors
     bridge                     Cartesian tensors as irreps and back
 
@@ -16,6 +17,7 @@ Features are [..., rep.dim]: block after block, in a block [mul, kind.dim] flatt
 from . import bridge
 from .action import Action, Learned, act, check_features
 from .blocks import Block
+from .clebsch_gordan import axial_coupling, clebsch_gordan
 from .harmonics import solid_harmonics
 from .irreps import Irrep, Irreps
 from .parsing import parse_reps
@@ -40,8 +42,10 @@ __all__ = [
     "act",
     "at_least_float32",
     "bridge",
+    "axial_coupling",
     "caching_mode",
     "check_features",
+    "clebsch_gordan",
     "cofactor",
     "determinant",
     "direct_sum",

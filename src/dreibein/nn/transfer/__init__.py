@@ -1,0 +1,12 @@
+"""Tensor field networks in local frames: the same function faster, or a freer one."""
+
+from dreibein.nn.transfer.aligned_product import AlignedProduct
+from dreibein.nn.transfer.paths import (
+    EdgePaths,
+    Path,
+    channel_paths,
+    full_paths,
+    paths_of_e3nn,
+)
+
+__all__ = ["AlignedProduct", "EdgePaths", "Path", "channel_paths", "full_paths", "paths_of_e3nn"]
