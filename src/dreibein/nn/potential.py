@@ -228,7 +228,8 @@ class Potential(nn.Module):
         derived = wanted & {"forces", "stress", "virial"}
         if method is None or not self.training or not derived or "hessian" in wanted:
             return None
-        if self.field_order and (wanted & frozenset(RESPONSES) or has_field(structures)):
+        asked = wanted & frozenset(RESPONSES)
+        if "born_charges" in asked or (self.field_order and has_field(structures)):
             return None  # the gradient is that without a field
         if structures.pos.requires_grad or structures.cell.requires_grad:
             return None  # the gradient is not differentiable by positions
@@ -262,7 +263,21 @@ class Potential(nn.Module):
             results["stress"] = stress_from_strain_gradient(
                 gradient, structures.cell, structures.pbc
             )
+        if asked:
+            results |= self._responses_without_forces(structures, asked)
         return {name: value for name, value in results.items() if name in wanted}
+
+    def _responses_without_forces(
+        self, structures: Data, wanted: frozenset[str]
+    ) -> dict[str, Tensor]:
+        """Dipole and polarizability where no field acts on the atoms; they keep their graph."""
+        with torch.enable_grad():
+            field = applied_field(structures, batch_index(structures)[1], differentiate=True)
+            near = self.network_view(structures)
+            graph = make_graph(near, structures.pos, structures.cell, self.dtype, field)
+            energies = self.scale * self.network(graph).double()
+            (slope,) = gradients(energies, [field], create_graph=True)
+            return responses(-slope, field, structures.pos, wanted, create_graph=True)
 
     def atomic_energies(self, structures: Data, pos: Tensor, cell: Tensor) -> Tensor:
         """Energy of each atom [N] in eV, float64, differentiable in positions and cells.
