@@ -25,6 +25,7 @@ VERBS = (
     "demo",
     "import",
     "pretrained",
+    "study",
 )
 
 app = typer.Typer(

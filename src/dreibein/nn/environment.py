@@ -8,7 +8,17 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from dreibein.frames import Frames, Transport, gram_schmidt, polar, soft_frames
+from dreibein.frames import (
+    Frames,
+    Transport,
+    gram_schmidt,
+    identity,
+    inertia_frames,
+    neighbor_frames,
+    polar,
+    random_global,
+    soft_frames,
+)
 from dreibein.nn.embeddings import HarmonicEmbedding, SphereEmbedding, UnitEmbedding
 from dreibein.nn.frame_predictor import FramePredictor
 from dreibein.nn.radial import (
@@ -18,6 +28,7 @@ from dreibein.nn.radial import (
     lengths_and_units,
     radial_basis,
 )
+from dreibein.nn.targets import ENERGY, TARGETS, Targets
 from dreibein.nn.terms import TermConfig
 from dreibein.o3 import Irreps
 from dreibein.systems.graphs import Graph
@@ -42,13 +53,20 @@ class EnvironmentConfig(BaseModel):
     )
     lmax: int = Field(2, ge=0, le=8, description="highest degree of 'harmonics'")
     envelope: EnvelopeName = Field("smooth", description="decay to the cutoff")
-    frames: Literal["soft", "gram_schmidt", "polar"] = Field(
-        "soft", description="'soft': smooth everywhere; the others jump where no frame exists"
+    frames: Literal[
+        "soft", "gram_schmidt", "polar", "inertia", "neighbors", "random", "identity"
+    ] = Field(
+        "soft",
+        description="learned: 'soft' (smooth everywhere), 'gram_schmidt', 'polar' (jump where no "
+        "frame exists); from the geometry: 'inertia', 'neighbors' (jump at ties); not "
+        "equivariant: 'random' (augmentation: a turn for each call in training), 'identity'",
     )
     frame_eps: float = Field(0.01, gt=0, description="squared length below which soft axes fade")
     symmetry: Literal["O(3)", "SO(3)"] = Field(
         "O(3)", description="O(3): mirror images alike; SO(3): chiral"
     )
+    energy: bool = Field(True, description=ENERGY)
+    targets: Targets = Field(default_factory=dict, description=TARGETS)
     terms: tuple[TermConfig, ...] = Field(
         (), description="physical terms added to the network's energy, such as zbl"
     )
@@ -78,6 +96,34 @@ class EdgeFilter(nn.Module):
     def forward(self, edges: EdgeFeatures) -> Tensor:
         """Features [E, channels]."""
         return self.from_radial(edges.radial) * self.from_angular(edges.angular)
+
+
+class GlobalFeatures(nn.Module):
+    """Local features as tensors in the global frame: F x (0e + 1o + 2e) of each atom.
+
+    Linear in the local features, which are invariant, then turned out of the frames. Soft frames
+    leave zero where the site has no axes, so isotropic parts stand in 0e alone.
+
+    Args:
+        dim: Width of the local features.
+        channels: F.
+    """
+
+    def __init__(self, dim: int, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.reps = Irreps.harmonics(2)
+        self.linear = nn.Linear(dim, channels * self.reps.dim)
+
+    def forward(self, x: Tensor, frames: Frames) -> Tensor:
+        """Features [N, 9, F] from local ones [N, dim]."""
+        local = self.linear(x).unflatten(-1, (self.reps.dim, self.channels))
+        parts = []
+        for block, part in zip(self.reps, local.split([3**0, 3, 5], 1), strict=True):
+            rep = Irreps(f"{self.channels}x{block[1]}")
+            turned = frames.to_global(rep, part.mT.flatten(1))
+            parts.append(turned.unflatten(-1, (self.channels, -1)).mT)
+        return torch.cat(parts, 1)
 
 
 class LocalEnvironment(nn.Module):
@@ -138,7 +184,40 @@ def _angular(config: EnvironmentConfig) -> tuple[nn.Module, int]:
     return UnitEmbedding(), UnitEmbedding.dim
 
 
-def _predictor(config: EnvironmentConfig) -> FramePredictor:
+class GivenFrames(nn.Module):
+    """Frames that no weight decides; called like a `FramePredictor`.
+
+    Args:
+        kind: "inertia", "neighbors", "random" or "identity".
+        cutoff: Range of edges in Å, the unit in which inertia is measured.
+        group: "O(3)" or "SO(3)".
+    """
+
+    def __init__(self, kind: str, cutoff: float, group: str) -> None:
+        super().__init__()
+        self.kind, self.cutoff, self.group = kind, cutoff, group
+        self.envelope = Envelope(cutoff, "smooth")
+
+    def forward(
+        self, scalars: Tensor, radial: Tensor, vectors: Tensor, edge_index: Tensor
+    ) -> Frames:
+        """Frames of the nodes, or one for all."""
+        dtype, device = vectors.dtype, vectors.device
+        if self.kind == "identity" or (self.kind == "random" and not self.training):
+            return identity(dtype=dtype, device=device)
+        if self.kind == "random":
+            seed = int(torch.randint(2**62, ()))
+            generator = torch.Generator(device).manual_seed(seed)
+            improper = self.group == "O(3)"
+            return random_global(generator=generator, improper=improper, dtype=dtype, device=device)
+        if self.kind == "neighbors":
+            return neighbor_frames(vectors, edge_index, len(scalars), group=self.group)
+        weights = self.envelope(lengths_and_units(vectors)[0])
+        scaled = vectors / self.cutoff
+        return inertia_frames(scaled, edge_index, len(scalars), weights=weights, group=self.group)
+
+
+def _predictor(config: EnvironmentConfig) -> nn.Module:
     """Three learned vectors for O(3), two for SO(3)."""
     constructions: dict[str, Callable[..., Frames]] = {
         "soft": partial(soft_frames, eps=config.frame_eps),
@@ -152,3 +231,5 @@ def _predictor(config: EnvironmentConfig) -> FramePredictor:
     )
     construct = partial(constructions[config.frames], group=config.symmetry)
     return FramePredictor(weights, config.cutoff, construct=construct, envelope=config.envelope)
+    if config.frames in ("inertia", "neighbors", "random", "identity"):
+        return GivenFrames(config.frames, config.cutoff, config.symmetry)

@@ -67,7 +67,18 @@ def render_page(record: RunRecord) -> str:
     """The page as text."""
     made = datetime.datetime.now().astimezone().strftime("%d %B %Y, %H:%M")
     sections = [build(record) for build in SECTIONS]
-    name = text(record.folder.resolve().name)
+    return complete_page(record.folder.resolve().name, header(record, made=made), sections)
+
+
+def complete_page(title: str, top: str, sections: list[Section]) -> str:
+    """A page that needs no other file.
+
+    Args:
+        title: Name of what it is about; escaped here.
+        top: HTML above the sections.
+        sections: The rest.
+    """
+    name = text(title)
     return "".join(
         (
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
@@ -77,7 +88,7 @@ def render_page(record: RunRecord) -> str:
             '<link rel="icon" href="data:,">',
             f"<title>{name} · dreibein</title><style>{_asset('page.css')}</style></head><body>",
             _navigation(sections),
-            f"<main>{header(record, made=made)}",
+            f"<main>{top}",
             "".join(section.render() for section in sections),
             f"<footer>Written by dreibein {text(__version__)} from {name}. This file is complete: "
             "it loads nothing from the network.</footer></main>",
