@@ -22,6 +22,7 @@ VERBS = (
     "predict",
     "bench",
     "parity",
+    "export",
     "demo",
     "import",
     "pretrained",

@@ -55,7 +55,7 @@ def evaluate_potential(
         raise ValueError("there is no frame to evaluate")
     start = time.perf_counter()
     potential.eval()
-    meter = ErrorMeter(config_types=())
+    meter = ErrorMeter(config_types=(), units=getattr(potential, "target_units", None))
     collector = PredictionCollector() if predictions_path is not None else None
     rows: list[FrameRow] = []
     seconds = 0.0

@@ -10,6 +10,7 @@ from torch import nn
 from dreibein.models.locaformer import LoCaFormer, LoCaFormerConfig
 from dreibein.models.localized import LocalizedConfig, LocalizedNetwork
 from dreibein.models.tensornet import TensorNet, TensorNetConfig
+from dreibein.nn.heads import TargetHead
 from dreibein.nn.potential import Potential
 from dreibein.nn.terms import build_terms
 
@@ -73,13 +74,21 @@ def build_potential(
     >>> build_potential(TensorNetConfig(channels=8), elements=(1, 8)).cutoff
     5.0
     """
-    network = NETWORKS[config.architecture](config, tuple(elements))
+    if not config.energy and (config.terms or not config.targets):
+        raise ValueError(
+            "a model without energy (energy: false) needs targets, and takes no terms of an energy"
+        )
+    network: Any = NETWORKS[config.architecture](config, tuple(elements))
     terms = build_terms(config.terms, elements)
     if any(term.needs_charges for term in terms) and not getattr(config, "charge_channels", 0):
         raise ValueError(
             "the term coulomb takes charges of the network, which predicts none: set "
             "charge_channels of a TensorNet, or give charges for each element"
         )
+    targets = {
+        name: TargetHead(name, target, network.feature_channels).to(dtype)
+        for name, target in config.targets.items()
+    }
     potential = Potential(
         network.to(dtype),
         reference_energies=reference_energies,
@@ -87,5 +96,6 @@ def build_potential(
         shift=shift,
         card=card,
         terms=terms,
+        targets=targets,
     )
     return potential.eval()

@@ -27,6 +27,7 @@ from dreibein.nn.environment import (
     EdgeFeatures,
     EdgeFilter,
     EnvironmentConfig,
+    GlobalFeatures,
     LocalEnvironment,
 )
 from dreibein.nn.frame_message_passing import FrameMessagePassing
@@ -99,6 +100,9 @@ class LoCaFormer(nn.Module):
         self.tensor_head = (
             None if self.output_reps is None else _head(dim, channels, self.output_reps.dim)
         )
+        self.global_features = GlobalFeatures(dim, channels) if config.targets else None
+        if not config.energy:  # drawn before it goes: the other weights do not depend on it
+            del self.head
         self.to(torch.get_default_dtype())  # constants are made in float64
 
     @property
@@ -114,6 +118,21 @@ class LoCaFormer(nn.Module):
             x = x + attention(x, transport, edges)
             x = x + update(x)
         return self.norm(x), transport.frames
+
+    @property
+    def feature_channels(self) -> int:
+        """F of `irreps_features`."""
+        return self.config.channels
+
+    def irreps_features(self, graph: Graph) -> Tensor:
+        """Features of atoms [N, 9, F] that turn as F x (0e + 1o + 2e).
+
+        Raises:
+            ValueError: The configuration names no targets.
+        """
+        if self.global_features is None:
+            raise ValueError("the model has no targets: name some in its config")
+        return self.global_features(*self.features(graph))
 
     def forward(self, graph: Graph) -> Tensor:
         """Energy of each atom [N], in units of the potential's scale."""

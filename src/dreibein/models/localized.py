@@ -15,7 +15,13 @@ import torch
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from dreibein.nn.environment import EdgeFilter, EnvironmentConfig, LocalEnvironment
+from dreibein.frames import Frames
+from dreibein.nn.environment import (
+    EdgeFilter,
+    EnvironmentConfig,
+    GlobalFeatures,
+    LocalEnvironment,
+)
 from dreibein.nn.localization import check_convolution, check_options, smooth_convolution
 from dreibein.o3 import parse_reps
 from dreibein.systems.graphs import Graph
@@ -94,6 +100,9 @@ class LocalizedNetwork(nn.Module):
             for _ in range(config.layers)
         )
         self.head = nn.Sequential(nn.LayerNorm(reps.dim), _mlp(reps.dim, channels, 1))
+        self.global_features = GlobalFeatures(reps.dim, channels) if config.targets else None
+        if not config.energy:  # drawn before it goes: the other weights do not depend on it
+            del self.head
         self.to(torch.get_default_dtype())  # constants are made in float64
 
     @property
@@ -101,8 +110,13 @@ class LocalizedNetwork(nn.Module):
         """Range of edges in Å."""
         return self.config.cutoff
 
-    def forward(self, graph: Graph) -> Tensor:
-        """Energy of each atom [N], in units of the potential's scale."""
+    @property
+    def feature_channels(self) -> int:
+        """F of `irreps_features`."""
+        return self.config.channels
+
+    def features(self, graph: Graph) -> tuple[Tensor, Frames]:
+        """Local features after the last layer [N, reps.dim], and the frames they are written in."""
         scalars, transport, edges = self.environment(graph)
         edge_attr = self.filter(edges)
         x = self.start(scalars)
@@ -111,7 +125,21 @@ class LocalizedNetwork(nn.Module):
         ):
             x = x + convolution(norm(x), transport, edge_attr, edges.envelope)
             x = x + update(x)
-        return self.head(x).squeeze(-1)
+        return x, transport.frames
+
+    def irreps_features(self, graph: Graph) -> Tensor:
+        """Features of atoms [N, 9, F] that turn as F x (0e + 1o + 2e).
+
+        Raises:
+            ValueError: The configuration names no targets.
+        """
+        if self.global_features is None:
+            raise ValueError("the model has no targets: name some in its config")
+        return self.global_features(*self.features(graph))
+
+    def forward(self, graph: Graph) -> Tensor:
+        """Energy of each atom [N], in units of the potential's scale."""
+        return self.head(self.features(graph)[0]).squeeze(-1)
 
 
 def _mlp(inward: int, hidden: int, outward: int) -> nn.Sequential:

@@ -17,6 +17,7 @@ from dreibein.nn.derivatives import (
     strained,
     stress_from_strain_gradient,
 )
+from dreibein.nn.heads import TargetHead
 from dreibein.nn.response import RESPONSES, applied_field, has_field, responses
 from dreibein.nn.terms.sums import term_energies, term_gradients
 from dreibein.nn.terms.term import Term
@@ -40,12 +41,15 @@ class Potential(nn.Module):
             the references are those of isolated atoms.
         card: What is known of the model's making, JSON-able.
         terms: Physical terms of the energy, in eV: neither scaled nor shifted.
+        targets: Heads of what is predicted beside the energy, by name; the network has
+            `irreps_features(graph)`. Its `config.energy` may be False: then there is no energy.
     """
 
     reference: Tensor
     scale: Tensor
     shift: Tensor
     terms: Any  # a ModuleList of `Term`
+    targets: Any  # a ModuleDict of `TargetHead`
 
     def __init__(
         self,
@@ -56,10 +60,12 @@ class Potential(nn.Module):
         shift: float = 0.0,
         card: dict[str, Any] | None = None,
         terms: Iterable[Term] = (),
+        targets: Mapping[str, TargetHead] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.terms = nn.ModuleList(terms)
+        self.targets = nn.ModuleDict(dict(targets or {}))
         self.card: dict[str, Any] = dict(card or {})
         self.elements: tuple[int, ...] = tuple(network.elements)  # type: ignore[arg-type]
         # NaN for elements the network never saw: a wrong use gives no number, not a wrong one
@@ -88,13 +94,26 @@ class Potential(nn.Module):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names that can be computed; responses to a field only where the network takes one."""
-        return OUTPUTS + RESPONSES if self.field_order else OUTPUTS
+        """Names that can be computed: of the energy, responses to a field, targets."""
+        derived: tuple[str, ...] = OUTPUTS if self.has_energy else ()
+        if self.field_order:
+            derived += RESPONSES
+        return tuple(dict.fromkeys((*derived, *self.targets)))
+
+    @property
+    def has_energy(self) -> bool:
+        """Whether there is an energy, or targets alone."""
+        return bool(getattr(getattr(self.network, "config", None), "energy", True))
+
+    @property
+    def target_units(self) -> dict[str, str]:
+        """Unit of each target."""
+        return {name: head.target.unit or "" for name, head in self.targets.items()}
 
     @property
     def heads(self) -> tuple[str, ...]:
         """Outputs with weights of their own: every weight is in the graph of one of them."""
-        return ("energy",)
+        return (*(("energy",) if self.has_energy else ()), *self.targets)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -149,6 +168,7 @@ class Potential(nn.Module):
                 (`external_field` [B, 3] V/Å of the structures, zero where absent) also its
                 derivatives "dipole" [B, 3] e·Å, "polarizability" [B, 3, 3] e·Å^2/V and
                 "born_charges" [N, 3, 3] e: d dipole_a / dx_ib, see `dreibein.nn.response`.
+                And the model's targets by name, which come before such derivatives.
 
         Raises:
             ValueError: An unknown name in `compute`, a missing neighbor list, or a Hessian of
@@ -160,6 +180,8 @@ class Potential(nn.Module):
                 f"cannot compute {', '.join(sorted(wanted - frozenset(self.outputs)))}; "
                 f"choose from {', '.join(self.outputs)}"
             )
+        direct = wanted & frozenset(self.targets)
+        wanted = wanted - direct
         differentiate = bool(wanted & {"forces", "stress", "virial", "hessian", *RESPONSES})
         if differentiate:
             gradient_mode: AbstractContextManager[None] = torch.enable_grad()
@@ -168,7 +190,9 @@ class Potential(nn.Module):
         with torch.inference_mode(False), gradient_mode:
             if any(isinstance(v, Tensor) and v.is_inference() for _, v in structures):
                 structures = structures.clone()  # saved for backward, so made outside that mode
-            results = self._evaluate(structures, wanted)
+            results = self._evaluate(structures, wanted) if wanted or not direct else {}
+            if direct:
+                results |= self._evaluate_targets(structures, direct)
         if self.training:
             return results
         return {name: value.detach() for name, value in results.items()}
@@ -215,6 +239,15 @@ class Potential(nn.Module):
                 lambda x: self._energies(structures, x, structures.cell, field), structures.pos
             )
         return {name: value for name, value in results.items() if name in wanted}
+
+    def _evaluate_targets(self, structures: Data, names: frozenset[str]) -> dict[str, Tensor]:
+        """Targets from one pass through the network; in training they keep their graph."""
+        network: Any = self.network
+        near = self.network_view(structures)
+        with nullcontext() if self.training else torch.no_grad():
+            graph = make_graph(near, structures.pos, structures.cell, self.dtype)
+            features = network.irreps_features(graph)
+            return {n: self.targets[n](features, structures, structures.pos) for n in names}
 
     def _evaluate_directly(
         self, structures: Data, wanted: frozenset[str]

@@ -5,7 +5,9 @@ import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from ase.data import chemical_symbols
@@ -49,6 +51,12 @@ from dreibein.recipes.run_folder import (
     run_to_resume,
     write_config,
     write_json,
+)
+from dreibein.recipes.targets import (
+    fit_targets,
+    settle_targets,
+    target_losses,
+    with_target_labels,
 )
 from dreibein.train import FitResult, LabelTerm, fit, launch
 from dreibein.train.epochs import fixed_changes
@@ -131,7 +139,9 @@ def train_run(
 def _run(
     config: RunConfig, folder: Path, fabric: Fabric, progress: Progress | None, *, resumed: bool
 ) -> Run:
+    config = with_target_labels(config)
     splits = load_splits(config.data)
+    config = settle_targets(config, splits.train)
     potential = _potential(config, splits)
     config = _resolve_losses(config, splits.train, potential)
     if resumed:
@@ -156,7 +166,7 @@ def _run(
         with_neighbors(splits.train, potential.cutoff),
         with_neighbors(validation, potential.cutoff) if validation is not None else None,
         folder,
-        meter=ErrorMeter,
+        meter=partial(ErrorMeter, units=potential.target_units),
         fabric=fabric,
         progress=progress,
     )
@@ -268,11 +278,12 @@ def _resolve_losses(
     config: RunConfig, train_set: StructureDataset, potential: Potential
 ) -> RunConfig:
     """Leave out of the loss what the data do not have, and say so; put numbers for "auto"."""
-    used = terms_in_use(config.training, train_set.label_names, potential.outputs)
-    losses = config.training.losses
+    losses = target_losses(config.training.losses, potential)
+    training = config.training.model_copy(update={"losses": losses})
+    used = terms_in_use(training, train_set.label_names, potential.outputs)
     absent = [name for name in losses.terms() if name not in used]
     if absent:
-        logger.info("not in the data, so not in the loss: %s", ", ".join(absent))
+        logger.info("not in the data or not predicted, so not in the loss: %s", ", ".join(absent))
     found = {
         name: term.model_copy(update={"scale": label_scatter(train_set, name) or 1.0})
         for name, term in used.items()
@@ -294,19 +305,22 @@ def _potential(config: RunConfig, splits: Splits) -> Potential:
                 f"the {name} set has {symbols}, which no training structure has: "
                 "divide the data differently"
             )
+    precision = DTYPES[config.training.precision]
     if config.finetune is not None:
-        return starting_potential(config, splits.train, DTYPES[config.training.precision])
-    references = reference_energies(config, splits.train)
-    scale = output_scale(config.training.scale, splits.train, references)
+        return starting_potential(config, splits.train, precision)
+    baseline: dict[str, Any] = {}
+    if config.model.energy:
+        references = reference_energies(config, splits.train)
+        scale = config.training.scale
+        baseline = {
+            "reference_energies": references,
+            "scale": output_scale(scale, splits.train, references),
+            "shift": output_shift(scale, splits.train, references),
+        }
     torch.manual_seed(config.training.model_seed)
-    return build_potential(
-        config.model,
-        elements=elements,
-        reference_energies=references,
-        scale=scale,
-        shift=output_shift(config.training.scale, splits.train, references),
-        dtype=DTYPES[config.training.precision],
-    )
+    potential = build_potential(config.model, elements=elements, dtype=precision, **baseline)
+    fit_targets(potential, splits.train)
+    return potential
 
 
 def _evaluate_start(

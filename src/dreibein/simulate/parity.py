@@ -97,9 +97,12 @@ class _Way:
     precision: str
 
     @property
+    def exact(self) -> bool:
+        return self.precision == "float64" and self.potential.backend == "reference"
+
+    @property
     def tolerance(self) -> float:
-        exact = self.precision == "float64" and self.potential.backend == "reference"
-        return EXACT if exact else ROUNDED
+        return EXACT if self.exact else ROUNDED
 
 
 def measure_parity(
@@ -133,6 +136,8 @@ def measure_parity(
             rows.append(ParityRow(engine=engine.name, note="not installed"))
             continue
         for way in ways:
+            if engine.exact_only and not way.exact:
+                continue
             if progress:
                 progress(len(rows), total, engine.name)
             try:

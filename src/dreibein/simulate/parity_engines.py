@@ -13,11 +13,14 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.socketio import SocketIOCalculator
 
+from dreibein.neighbors import attach_neighbors
 from dreibein.nn.frozen import FrozenPotential
 from dreibein.simulate.calculator import Calculator
+from dreibein.simulate.export import frame_arguments, trace_potential
 from dreibein.simulate.ipi_driver import ipi_driver
 from dreibein.simulate.lammps_fix import lammps_system
 from dreibein.simulate.openmm_force import openmm_system
+from dreibein.systems import from_ase
 from dreibein.systems.cells import from_voigt
 from dreibein.systems.units import conversion_factor
 
@@ -51,12 +54,14 @@ class ParityEngine:
         package: Distribution that brings it.
         module: What is imported of it.
         open: (potential, atoms) -> context manager of a function that evaluates the frame anew.
+        exact_only: Whether only autograd in float64 is asked, since making it takes long.
     """
 
     name: str
     package: str
     module: str
     open: Callable[[FrozenPotential, Atoms], Any]
+    exact_only: bool = False
 
     @property
     def installed(self) -> bool:
@@ -148,11 +153,27 @@ def _ipi(potential: FrozenPotential, atoms: Atoms) -> Iterator[Callable[[], Fram
         driver.join()
 
 
+@contextmanager
+def _exported(potential: FrozenPotential, atoms: Atoms) -> Iterator[Callable[[], Frame]]:
+    """The program that `dreibein export` writes, with a neighbor search of ours."""
+    program = trace_potential(potential.potential).module()
+    structure = from_ase(atoms)
+
+    def evaluate() -> Frame:
+        near = attach_neighbors(structure, potential.potential.cutoff)
+        energy, _, forces, virial = program(*frame_arguments(near))
+        stress = -virial.numpy() / atoms.get_volume() if atoms.pbc.all() else None
+        return Frame(float(energy), forces.numpy(), stress)
+
+    yield evaluate
+
+
 ENGINES = (
     ParityEngine("ASE", "ase", "ase", _ase),
     ParityEngine("OpenMM", "openmm", "openmm", _openmm),
     ParityEngine("LAMMPS", "lammps", "lammps", _lammps),
     ParityEngine("i-PI", "ase", "ase", _ipi),
+    ParityEngine("exported", "torch", "torch", _exported, exact_only=True),
 )
 
 

@@ -50,13 +50,20 @@ from dreibein.testing.symmetries import (
     random_rotation,
     turned,
 )
+from dreibein.testing.targets import (
+    assert_charges_add_up,
+    assert_dipole_has_no_origin,
+    assert_targets_turn,
+)
 
 __all__ = [
     "Jumps",
     "assert_batch_equals_single",
     "assert_cell_choice",
+    "assert_charges_add_up",
     "assert_chiral",
     "assert_deterministic",
+    "assert_dipole_has_no_origin",
     "assert_edge_cases_are_finite",
     "assert_evaluation_detaches",
     "assert_extensivity",
@@ -77,6 +84,7 @@ __all__ = [
     "assert_second_derivatives",
     "assert_smooth_at_cutoff",
     "assert_supercell",
+    "assert_targets_turn",
     "assert_training_keeps_graph",
     "assert_translation",
     "assert_virial_and_stress",

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dreibein.nn.radial import EnvelopeName, RadialName, WidthName
+from dreibein.nn.targets import ENERGY, TARGETS, Targets
 from dreibein.nn.terms import TermConfig
 
 MIN_KNOTS = 8
@@ -50,6 +51,8 @@ class TensorNetConfig(BaseModel):
         description="highest power of an applied electric field in the energy, whose derivatives "
         "are dipole (from 1) and polarizability (from 2); 0: no field",
     )
+    energy: bool = Field(True, description=ENERGY)
+    targets: Targets = Field(default_factory=dict, description=TARGETS)
     charge_channels: int = Field(
         0,
         ge=0,

@@ -255,6 +255,8 @@ class TensorNet(nn.Module):
         if config.charge_embedding or config.spin_embedding:
             heard = {"charge": config.charge_embedding, "spin": config.spin_embedding}
             self.states = StateEmbedding(len(elements), 2 * channels, **heard)
+        if not config.energy:  # drawn before it goes: the other weights do not depend on it
+            del self.out_norm, self.out, self.head
         row_of = torch.zeros(NUM_ELEMENTS + 1, dtype=torch.int64)
         row_of[list(elements)] = torch.arange(len(elements))
         self.register_buffer("row_of", row_of, persistent=False)
@@ -264,6 +266,11 @@ class TensorNet(nn.Module):
     def cutoff(self) -> float:
         """Range of edges in Å."""
         return self.config.cutoff
+
+    @property
+    def feature_channels(self) -> int:
+        """F of `irreps_features`."""
+        return self.config.channels
 
     @property
     def field_order(self) -> int:
@@ -358,6 +365,14 @@ class TensorNet(nn.Module):
             x = interaction(x, charge_factor, graph, radial, *charges[-1:])
             charges += [later(x, graph) for later in self.equilibrations[number : number + 1]]
         return x, charges
+
+    def irreps_features(self, graph: Graph) -> Tensor:
+        """Features of atoms [N, 9, F] that turn as F x (0e + 1o + 2e): I, A and S.
+
+        A is made of edge vectors by [r]x and multiplied by even parts alone (the anticommutator),
+        so it changes sign under inversion: a vector, 1o. With symmetry SO(3) parity says nothing.
+        """
+        return self.tensor_features(graph)
 
     def forward(self, graph: Graph) -> Tensor:
         """Energy of each atom [N], in units of the potential's scale."""

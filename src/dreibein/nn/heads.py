@@ -1,0 +1,276 @@
+"""Heads: from equivariant features of atoms to a target of atoms or of structures.
+
+With features s_c (0e), V_c (1o), T_c (2e) of an atom, c = 1 … F,
+
+    h = MLP(LayerNorm[s, |V|², |T|²])                                    invariants
+    y_l = sum_c w_c g_c(h) P_{l,c}                                       gated, linear
+
+and P_l the features of that kind or, where there is none, products of them: 1e = V x V',
+2e also V V', 1o also T V, 2o and 3o = T V, 0o = (V x V') · V'', 3e = (T V)_3 V'. A Cartesian
+tensor is the sum of its irreps. Sums over atoms are in float64.
+"""
+
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Self
+
+import torch
+from ase.data import atomic_masses
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from dreibein.nn.targets import Target
+from dreibein.o3 import Irrep
+from dreibein.o3.coupling import couple_vector
+from dreibein.systems.graphs import batch_index
+
+BLOCKS = (1, 3, 5)  # components of 0e, 1o, 2e
+NUM_ELEMENTS = 118
+
+
+class Products(nn.Module):
+    """The channels P_l of every kind that a target needs, from V and T.
+
+    Args:
+        features: F.
+        channels: Channels of each path.
+        kinds: What is needed, beyond 0e.
+
+    Raises:
+        ValueError: A kind that no path leads to.
+    """
+
+    # (kind, how it is made): steps of couplings with V, V', V''
+    PATHS: Mapping[tuple[int, int], tuple[str, ...]] = {
+        (1, -1): ("V", "T1"),
+        (2, 1): ("T", "V2"),
+        (1, 1): ("V1",),
+        (0, -1): ("V10",),
+        (2, -1): ("T2",),
+        (3, -1): ("T3",),
+        (3, 1): ("T33",),
+    }
+
+    def __init__(self, features: int, channels: int, kinds: set[Irrep]) -> None:
+        super().__init__()
+        unknown = [str(kind) for kind in kinds if (kind.l, kind.p) not in self.PATHS]
+        if unknown:
+            raise ValueError(f"no product of 1o and 2e features is made into {unknown[0]}")
+        self.paths = {kind: self.PATHS[kind.l, kind.p] for kind in sorted(kinds, key=str)}
+        every = [path for found in self.paths.values() for path in found]
+        self.vectors = nn.ModuleList(
+            nn.Linear(features, channels, bias=False)
+            for _ in range(max((_vectors(path) for path in every), default=0))
+        )
+        tensor = any(path[0] == "T" for path in every)
+        self.tensor = nn.Linear(features, channels, bias=False) if tensor else None
+        self.channels = channels
+        for path in every:
+            for k, (low, degree) in enumerate(_steps(path)):
+                table = torch.tensor(couple_vector(low, degree))
+                self.register_buffer(f"coupling_{path}_{k}", table, persistent=False)
+
+    def forward(self, vector: Tensor, tensor: Tensor) -> dict[Irrep, Tensor]:
+        """Channels [N, 2l + 1, paths · channels] of every kind from V [N, 3, F], T [N, 5, F]."""
+        vector, tensor = vector / _length(vector), tensor / _length(tensor)
+        vectors = [mix(vector) for mix in self.vectors]
+        start = {"V": vectors[0] if vectors else vector}
+        if self.tensor is not None:
+            start["T"] = self.tensor(tensor)
+        found = {}
+        for kind, paths in self.paths.items():
+            found[kind] = torch.cat([self._walk(path, start, vectors) for path in paths], -1)
+        return found
+
+    def _walk(self, path: str, start: Mapping[str, Tensor], vectors: list[Tensor]) -> Tensor:
+        """One path: from V or T by one coupling with a vector after the other."""
+        value = start[path[0]]
+        used = 1 if path[0] == "V" else 0
+        for k in range(len(path) - 1):
+            table = getattr(self, f"coupling_{path}_{k}").to(value.dtype)
+            value = torch.einsum("aim,nac,nic->nmc", table, value, vectors[used])
+            used += 1
+        return value
+
+
+def _vectors(path: str) -> int:
+    """How many vectors a path takes."""
+    return len(path) if path[0] == "V" else len(path) - 1
+
+
+def _steps(path: str) -> list[tuple[int, int]]:
+    """Degrees before and after each coupling of a path."""
+    degrees = [1 if path[0] == "V" else 2, *(int(d) for d in path[1:])]
+    return list(pairwise(degrees))
+
+
+def _length(part: Tensor) -> Tensor:
+    """sqrt(1 + |x|²) of each channel: products of features stay bounded."""
+    return (1.0 + part.square().sum(1, keepdim=True)).sqrt()
+
+
+class Readout(nn.Module):
+    """Irreps of each atom from its features: gated linear maps of features and products.
+
+    Features come in any size (those of an untrained TensorNet are near 0.01), products of them
+    would vanish: `scales` [3] holds the rms length of each block, 1 until it is measured.
+
+    Args:
+        features: F.
+        channels: Width of the layers.
+        kinds: Irreps to give, with repetition.
+    """
+
+    def __init__(self, features: int, channels: int, kinds: tuple[Irrep, ...]) -> None:
+        super().__init__()
+        self.kinds = kinds
+        self.counts = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+        self.invariants = nn.Sequential(
+            nn.LayerNorm(3 * features),
+            nn.Linear(3 * features, channels),
+            nn.SiLU(),
+            nn.Linear(channels, channels),
+            nn.SiLU(),
+        )
+        others = {kind for kind in self.counts if not kind.is_trivial}
+        self.products = Products(features, channels, others)
+        widths = {k: channels * len(p) for k, p in self.products.paths.items()}
+        self.gates = nn.ModuleDict({str(k): nn.Linear(channels, w) for k, w in widths.items()})
+        self.mixes = nn.ModuleDict(
+            {str(k): nn.Linear(w, self.counts[k], bias=False) for k, w in widths.items()}
+        )
+        self.register_buffer("scales", torch.ones(3, dtype=torch.float64))
+        scalars = sum(kind.is_trivial for kind in kinds)
+        self.scalars = nn.Linear(channels, scalars) if scalars else None
+
+    scales: Tensor
+
+    @torch.no_grad()
+    def measure(self, x: Tensor) -> None:
+        """Take the rms lengths of the blocks of features [N, 9, F] as `scales`."""
+        for k, part in enumerate(x.double().split(BLOCKS, 1)):
+            length = float(part.square().sum(1).mean().sqrt())
+            self.scales[k] = length if length > 0.0 else 1.0
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """One tensor [N, 2l + 1] for each of `kinds`, from features [N, 9, F]."""
+        scales = self.scales.to(x.dtype).unbind()
+        parts = zip(x.split(BLOCKS, 1), scales, strict=True)
+        scalar, vector, tensor = (part / scale for part, scale in parts)
+        squares = [vector.square().sum(1), tensor.square().sum(1)]
+        h = self.invariants(torch.cat([scalar.squeeze(1), *squares], -1))
+        found: dict[Irrep, list[Tensor]] = {}
+        if self.scalars is not None:
+            trivial = next(kind for kind in self.kinds if kind.is_trivial)
+            found[trivial] = list(self.scalars(h).unsqueeze(1).unbind(-1))
+        for kind, channels in self.products(vector, tensor).items():
+            gated = channels * self.gates[str(kind)](h).unsqueeze(1)
+            found[kind] = list(self.mixes[str(kind)](gated).unbind(-1))
+        return [found[kind].pop(0) for kind in self.kinds]
+
+
+class TargetHead(nn.Module):
+    """y_i = spread_z net_i + mean_z, with mean_z a number times the unit matrix for rank 2.
+
+    A target of structures is the sum (or mean) over atoms. Charges are moved by one and the same
+    number to add up to the total charge Q. The dipole is
+
+        D = sum_i q_i (r_i - r_0) + sum_i mu_i,     sum_i q_i = Q,  r_0 the center of mass,
+
+    so it has nothing to do with the origin; of an ion it is the one about the center of mass.
+    A periodic cell has no sum over q r: there a model gives dipoles of atoms alone.
+
+    Args:
+        name: Of the target; "dipole" and "charges" are computed as above.
+        target: Settled.
+        features: Channels F of the network's features.
+    """
+
+    mean: Tensor
+    spread: Tensor
+    isometry: Tensor
+    masses: Tensor
+
+    def __init__(self, name: str, target: Target, features: int) -> None:
+        super().__init__()
+        self.name, self.target = name, target
+        self.with_charges = name == "dipole" and target.charges is not False
+        parts = target.parts()
+        kinds = tuple(kind for kind, _ in parts)
+        if self.with_charges:
+            kinds = (Irrep(0, 1), *kinds)
+        self.readout = Readout(features, target.channels, kinds)
+        isometry = torch.cat([torch.tensor(matrix) for _, matrix in parts], 1)
+        self.register_buffer("isometry", isometry, persistent=False)
+        table = torch.zeros(NUM_ELEMENTS + 1, dtype=torch.float64)
+        self.register_buffer("mean", table)
+        self.register_buffer("spread", torch.ones_like(table))
+        masses = torch.tensor(atomic_masses, dtype=torch.float64)
+        self.register_buffer("masses", masses, persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # constants stay in float64, whatever becomes of the network
+        kept = {n: getattr(self, n) for n in ("mean", "spread", "isometry", "masses")}
+        super()._apply(fn, recurse)
+        for name, value in kept.items():
+            setattr(self, name, value.to(getattr(self, name).device))
+        return self
+
+    def forward(self, x: Tensor, structures: Data, pos: Tensor) -> Tensor:
+        """The target in float64, [N, ...] of atoms or [B, ...] of structures.
+
+        Args:
+            x: Features [N, 9, F] of the network.
+            structures: The structures.
+            pos: Positions [N, 3].
+
+        Raises:
+            ValueError: A dipole with charges of a periodic structure.
+        """
+        found = [part.double() for part in self.readout(x)]
+        spread = self.spread.index_select(0, structures.z)
+        charges = found.pop(0).squeeze(-1) * spread if self.with_charges else None
+        values = torch.cat(found, -1) * spread[:, None] @ self.isometry.T
+        shape = self.target.shape
+        values = values.reshape(-1, *shape) + self._means(structures.z)
+        batch, count = batch_index(structures)
+        if self.name == "charges":
+            return neutralized(values, structures, batch, count)
+        if self.target.scope == "atom":
+            return values
+        if charges is not None:
+            charges = neutralized(charges, structures, batch, count)
+            values = values + charges[:, None] * self._places(structures, pos, batch, count)
+        total = values.new_zeros(count, *shape).index_add(0, batch, values)
+        if self.target.pool == "mean":
+            atoms = torch.bincount(batch, minlength=count).clamp(min=1)
+            total = total / atoms.view(-1, *[1] * len(shape))
+        return total
+
+    def _means(self, z: Tensor) -> Tensor:
+        """Mean of the elements [N, ...]: of numbers, or of the trace of a matrix over three."""
+        mean = self.mean.index_select(0, z)
+        if self.target.shape == (3, 3):
+            return mean[:, None, None] * torch.eye(3, dtype=mean.dtype, device=mean.device)
+        return mean if self.target.shape == () else mean.new_zeros(())
+
+    def _places(self, structures: Data, pos: Tensor, batch: Tensor, count: int) -> Tensor:
+        """Positions from the center of mass of each structure [N, 3] in Å."""
+        if bool(structures.pbc.any()):
+            raise ValueError(
+                "charges times positions have no sum in a periodic cell: train the dipole with "
+                "model.targets.dipole.charges=false, for dipoles of atoms alone"
+            )
+        masses = self.masses.index_select(0, structures.z)
+        total = masses.new_zeros(count).index_add(0, batch, masses)
+        moment = pos.new_zeros(count, 3).index_add(0, batch, masses[:, None] * pos)
+        return pos - (moment / total[:, None]).index_select(0, batch)
+
+
+def neutralized(charges: Tensor, structures: Data, batch: Tensor, count: int) -> Tensor:
+    """Charges [N] moved by (Q - sum q) / N in each structure, so that they add up to Q."""
+    total = structures.get("charge")
+    wanted = charges.new_zeros(count) if total is None else total.to(charges)
+    sums = charges.new_zeros(count).index_add(0, batch, charges)
+    atoms = torch.bincount(batch, minlength=count).clamp(min=1)
+    return charges + ((wanted - sums) / atoms).index_select(0, batch)
