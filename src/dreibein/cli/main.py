@@ -23,6 +23,7 @@ VERBS = (
     "bench",
     "parity",
     "export",
+    "export",
     "demo",
     "import",
     "pretrained",
