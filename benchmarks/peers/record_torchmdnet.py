@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torchmdnet import __version__
 from torchmdnet.models import model as torchmdnet_model
-from torchmdnet.models import tensornet
+from torchmdnet.models import tensornet, tensornet2
 
 from frames import CELLS, LIQUID, MOLECULE, SMALL
 
@@ -48,6 +48,21 @@ SETTINGS = {
     "dataset": "Custom",
 }
 ATOMREF = [[0.1 * z * (z in (1, 6, 7, 8))] for z in range(10)]
+SECOND = {
+    "model": "tensornet2",
+    "q_dim": 2,
+    "q_weights": [1.0, 0.5, 0.25],
+    "output_model": "ScalarPlusWeightedCoulomb",
+    "coulomb_cutoff": None,
+    "num_layers": 2,
+}
+UNITS = {"distance_scale": 1e-10, "energy_scale": 1.602176634e-19}  # Å and eV
+TYPES = {"atomic_number": list(range(10)), "max_num_neighbors": 64}
+ZBL = {"ZBL": {"cutoff_distance": 3.0, **TYPES, **UNITS}}
+D2 = {"D2": {"cutoff_distance": 9.0, **TYPES, **UNITS}}
+SWITCHED_ON = {"lower_switch_distance": 0.1, "upper_switch_distance": 0.3}  # nm
+COULOMB = {"Coulomb": {**SWITCHED_ON, "max_num_neighbors": 64, **UNITS}}
+REFERENCES = {"Atomref": {"max_z": 10}}
 MODELS: dict[str, dict] = {
     "plain": {},
     "chiral, gaussian": {
@@ -61,7 +76,24 @@ MODELS: dict[str, dict] = {
         "num_layers": 1,
     },
     "before version 3": {"check_errors": True, "derivative": False},
+    "priors: repulsion, references, scale": {"prior_model": [ZBL, REFERENCES], "num_layers": 1},
+    "priors: dispersion, charges": {"prior_model": [D2, COULOMB], "num_layers": 1},
+    "TensorNet2": SECOND,
+    "TensorNet2, reaction field, repulsion, references, scale": SECOND
+    | {
+        "model": "tensornet-nqe",
+        "coulomb_cutoff": 4.0,
+        "coulomb_max_num_neighbors": 64,
+        "repulsion": True,
+        "prior_model": [REFERENCES],
+    },
+    "TensorNet2 before version 3": SECOND | {"check_errors": True, "model": "tensornetv2_alt"},
+    "TensorNet2 without energy of charges": SECOND
+    | {"output_model": "Scalar", "equivariance_invariance_group": "SO(3)"},
 }
+MOLECULES = ("molecule", "charged", "batch")
+# all pairs, or a prior that does not see the box
+WITHOUT_BOXES = ("priors: dispersion, charges", "TensorNet2", "TensorNet2 before version 3")
 CASES: dict[str, dict] = {
     "molecule": MOLECULE,
     "charged": MOLECULE | {"charge": 1.0},
@@ -70,15 +102,22 @@ CASES: dict[str, dict] = {
 }
 
 
+REPULSION = "representation_model.repulsion."
+
+
 def record_of(changes: dict) -> dict:
     """Hyperparameters, shapes of tensors by rule, and values of the others."""
     settings = SETTINGS | changes
     arguments = {k: v for k, v in settings.items() if k != "check_errors"}
+    if settings["output_model"] == SECOND["output_model"]:  # its other names are of old files
+        arguments["model"] = "tensornet2"
     state = torchmdnet_model.create_model(dict(arguments)).state_dict()
-    values = {"mean": 0.0, "std": 1.0}
-    if settings["prior_model"]:
-        values |= {"prior_model.0.atomref.weight": ATOMREF, "mean": 0.0, "std": 1.75}
-        values["prior_model.0.initial_atomref"] = ATOMREF
+    buffers = ("prior_model.", "output_model.qweights", "output_model.distance", REPULSION)
+    values = {n: t.double().tolist() for n, t in state.items() if n.startswith(buffers)}
+    values |= {"mean": 0.0, "std": 1.0}
+    for name in [name for name in state if name.endswith("atomref")]:
+        place = name.removesuffix("initial_atomref")
+        values |= {f"{place}atomref.weight": ATOMREF, name: ATOMREF, "std": 1.75}
     place = "representation_model.distance_expansion."
     radial = {name: t.double() for name, t in state.items() if name.startswith(place)}
     if settings["trainable_rbf"]:
@@ -103,7 +142,14 @@ def arguments_of(case: dict) -> dict:
     }
     if "cell" in case:
         found["box"] = torch.tensor(case["cell"], **double)
+    charges = [charge for part in parts for charge in charges_of(part)]
+    found["extra_args"] = {"partial_charges": torch.tensor(charges, **double)}
     return found
+
+
+def charges_of(part: dict) -> list[float]:
+    """Charges of atoms by a rule, for the prior that wants some."""
+    return [0.1 * ((3 * k + z) % 7) - 0.25 for k, z in enumerate(part["z"])]
 
 
 SWITCHED = ("compose_tensor", "decompose_tensor", "tensor_matmul_o3", "tensor_matmul_so3")
@@ -112,9 +158,10 @@ KERNELS = {name: getattr(tensornet, name) for name in SWITCHED}
 
 def evaluate(path: Path, case: dict, *, warp: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """Energies and forces with the Warp kernels or without; there is no switch for users."""
-    tensornet.OPT = warp
-    for name, kernel in KERNELS.items():
-        setattr(tensornet, name, kernel if warp else getattr(tensornet, f"_{name}"))
+    for module in (tensornet, tensornet2):
+        module.OPT = warp
+        for name, kernel in KERNELS.items():
+            setattr(module, name, kernel if warp else getattr(tensornet, f"_{name}"))
     model = torchmdnet_model.load_model(str(path), derivative=True).eval()
     energy, forces = model(**arguments_of(case))
     return energy.detach().flatten(), forces.detach()
@@ -129,7 +176,8 @@ def main() -> None:
             record = record_of(changes)
             path = write_checkpoint(record, Path(folder) / "model.ckpt")
             record["results"], worst = {}, 0.0
-            for case, structure in CASES.items():
+            cases = MOLECULES if name in WITHOUT_BOXES else CASES
+            for case, structure in ((c, CASES[c]) for c in cases):
                 energy, forces = evaluate(path, structure, warp=False)
                 other = evaluate(path, structure, warp=True)[1]
                 worst = max(worst, float((other - forces).abs().max() / forces.abs().max()))

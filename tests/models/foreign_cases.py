@@ -14,12 +14,19 @@ def structure(case, cutoff):
                 torch.tensor(part["pos"], dtype=torch.float64),
                 cell=torch.tensor(part["cell"], dtype=torch.float64) if "cell" in part else None,
                 charge=part.get("charge", 0.0),
+                charges=charges_of(part),
             ),
             cutoff,
         )
         for part in case.get("parts", [case])
     ]
     return join(parts) if len(parts) > 1 else parts[0]
+
+
+def charges_of(part):
+    """Charges of atoms by the rule of the recorder, for a prior that wants some."""
+    values = [0.1 * ((3 * k + z) % 7) - 0.25 for k, z in enumerate(part["z"])]
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def relative(found, expected):

@@ -81,6 +81,33 @@ def golden_potential(golden: dict, *, layers: int = 2, **options: str) -> Potent
     return potential
 
 
+def golden_second(golden: dict, **coulomb: object) -> Potential:
+    """The golden TensorNet2: the same sizes, two sets of charges, weights 1, 1/2, 1/4."""
+    term = {"term": "coulomb", "damping": 4.6, "weights": [1.0, 0.5, 0.25], **coulomb}
+    config = TensorNetConfig(
+        channels=8,
+        layers=2,
+        cutoff=4.5,
+        num_radial=4,
+        envelope="cosine",
+        charge_channels=2,
+        charge_rule="published",
+        charge_scale=0.0,
+        terms=[term],
+    )
+    potential = build_potential(config, elements=tuple(range(10)), dtype=torch.float64)
+    weights = golden_weights(golden["meta"]["param_order_tn2"])
+    ours = to_dreibein(weights, 2) | _radial_in_float32(potential.network.radial, config)
+    for number, place in enumerate(("charge_predict_0", "charge_predicts.0", "charge_predicts.1")):
+        there, here = f"representation_model.{place}.", f"equilibrations.{number}."
+        for kind in ("weight", "bias"):
+            ours[f"{here}norm.{kind}"] = weights[f"{there}q_norm.{kind}"]
+            for k in (0, 2, 4):
+                ours[f"{here}mlp.{k}.{kind}"] = weights[f"{there}q_mlp.layers.{k}.{kind}"]
+    potential.network.load_state_dict(ours)
+    return potential
+
+
 def _radial_in_float32(radial: nn.Module, config: TensorNetConfig) -> dict[str, torch.Tensor]:
     """The radial buffers as the published code forms them, in float32 whatever the precision."""
     if config.radial == "gaussian":

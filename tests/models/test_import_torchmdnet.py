@@ -11,6 +11,7 @@ from foreign_files import write_checkpoint
 
 from dreibein.models import Stated, import_torchmdnet, load_model, save_model
 from dreibein.nn import FrozenPotential
+from dreibein.systems import make_graph
 
 RECORDS = json.loads((Path(__file__).parent / "data" / "torchmdnet.json").read_text())
 MODELS, CASES = RECORDS["models"], RECORDS["structures"]
@@ -29,6 +30,58 @@ def test_energies_and_forces_are_the_publishers(tmp_path, name):
         found = potential(structure(CASES[case], potential.cutoff))
         assert relative(found["energy"], expected["energy"]) < 1e-10, case
         assert relative(found["forces"], expected["forces"]) < 1e-10, case
+
+
+SECOND = [name for name in MODELS if name.startswith("TensorNet2")]
+WITH_TERMS = "TensorNet2, reaction field, repulsion, references, scale"
+
+
+@pytest.mark.parametrize("name", SECOND)
+def test_charges_sum_to_the_total(tmp_path, name):
+    """As published, to a millionth of what they lack; by the exact rule, to rounding."""
+    potential = import_torchmdnet(written(tmp_path, name))
+    given = structure(CASES["charged"], potential.cutoff)
+    graph = make_graph(potential.network_view(given), given.pos, given.cell, torch.float64)
+    _, charges = potential.network.energies_and_charges(graph)
+    assert charges.shape == (len(given.z), 3 * 2)
+    assert (charges.sum(0) - 1.0).abs().max() < 1e-4
+    for equilibration in potential.network.equilibrations:
+        equilibration.rule = "exact"
+    _, charges = potential.network.energies_and_charges(graph)
+    assert (charges.sum(0) - 1.0).abs().max() < 1e-14
+
+
+def test_terms_live_in_the_model_file(tmp_path):
+    """Their options in the header, the file's own tables among the tensors."""
+    potential = import_torchmdnet(written(tmp_path, WITH_TERMS))
+    save_model(potential, tmp_path / "model.safetensors")
+    again = load_model(tmp_path / "model.safetensors")
+    assert [term.config.term for term in again.terms] == ["coulomb", "zbl"]
+    assert [t.describe() for t in again.terms] == [t.describe() for t in potential.terms]
+    given = structure(CASES["triclinic"], potential.cutoff)
+    expected = MODELS[WITH_TERMS]["results"]["triclinic"]
+    assert relative(again(given)["energy"], expected["energy"]) < 1e-12
+    assert relative(again(given)["forces"], expected["forces"]) < 1e-12
+    with pytest.raises(ValueError, match="charge_channels"):
+        FrozenPotential(again, "fused")
+    assert FrozenPotential(again.float()).backend == "reference"  # and the log says why
+
+
+def test_units_of_priors_must_be_those_of_the_file(tmp_path):
+    path = written(tmp_path, "priors: repulsion, references, scale")
+    with pytest.raises(ValueError, match=r"prior ZBL says that lengths .* --length-unit"):
+        import_torchmdnet(path, Stated(length_unit="nm"))
+    with pytest.raises(ValueError, match=r"prior ZBL says that energies .* --energy-unit"):
+        import_torchmdnet(path, Stated(energy_unit="kcal/mol"))
+
+
+def test_a_prior_that_needs_charges_says_so(tmp_path):
+    potential = import_torchmdnet(written(tmp_path, "priors: dispersion, charges"))
+    assert any("10 times Coulomb's law" in n for n in potential.card["imported"]["notes"])
+    given = structure(CASES["molecule"], potential.cutoff)
+    del given.charges
+    with pytest.raises(ValueError, match="the structures carry none"):
+        potential(given)
 
 
 def test_a_wrong_order_of_rows_is_noticed(tmp_path):
@@ -129,15 +182,17 @@ def test_a_mean_per_structure_needs_its_size(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"model": "tensornet2"}, "is a TensorNet2"),
+        ({"model": "tensornet2"}, "lack q_dim"),
         ({"model": "equivariant-transformer"}, "only 'tensornet'"),
+        ({"output_model": "ScalarPlusWeightedCoulomb"}, "output_model is ScalarPlusWeightedCou"),
         ({"activation": "tanh"}, "activation is tanh; only silu"),
         ({"cutoff_lower": 1.0}, "cutoff_lower is 1.0"),
         ({"output_model": "DipoleMoment"}, "output_model is DipoleMoment"),
         ({"reduce_op": "mean"}, "reduce_op is mean"),
         ({"atom_filter": 1}, "atom_filter is 1"),
-        ({"prior_model": "ZBL", "prior_args": {"cutoff_distance": 2.0}}, "the prior ZBL"),
-        ({"prior_model": ["Atomref", "D2"]}, "the prior D2"),
+        ({"prior_model": "ZBL", "prior_args": {"cutoff_distance": 2.0}}, "ZBL lack distance_scale"),
+        ({"prior_model": ["Atomref", "Morse"]}, "lacks the tensor prior_model.0"),
+        ({"prior_model": "Morse"}, "the prior Morse, which is not known"),
         ({"cutoff_uper": 4.0}, "unknown hyperparameter cutoff_uper .nearest known: cutoff_upper"),
         ({"num_rbf": "absent"}, "lack num_rbf"),
     ],

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from published import golden_potential
+from published import golden_potential, golden_second
 
 from dreibein.neighbors import attach_neighbors
 from dreibein.systems import join, make_structure
@@ -76,6 +76,24 @@ def test_charge(golden, charge, case):
 def test_boxes(golden, case, cell):
     made = structure(golden, golden["edge_pos"], cell=cell)
     compare(golden, f"tensornet_o3_L2_edge_{case}", golden_potential(golden), made)
+
+
+@pytest.mark.parametrize(
+    ("case", "charge", "options"),
+    [
+        ("q0", 0.0, {}),
+        ("q+1", 1.0, {}),
+        (
+            "q0_rf_cut4",
+            0.0,
+            {"method": "reaction_field", "cutoff": 4.0, "permittivity": 78.3},
+        ),
+    ],
+)
+def test_charges_and_their_energy(golden, case, charge, options):
+    """TensorNet2: equilibrated charges, filters that hear them, Coulomb energy."""
+    made = structure(golden, charge=charge)
+    compare(golden, f"tensornet2_L2_{case}", golden_second(golden, **options), made)
 
 
 def test_wrapped_images_equal_the_molecule(golden):

@@ -76,7 +76,8 @@ def import_matgl(folder: str | Path, stated: Stated | None = None) -> Potential:
     parameters = Parameters(tensors, state)
     config = _config(settings)
     weights = representation(
-        parameters, Layout("model.", config.layers, interleaved=True, reversed=True)
+        parameters,
+        Layout("model.", config.layers, interleaved=True, interleaved_filters=True, reversed=True),
     )
     for there, here in (("layers", "value"), ("gates", "gate")):
         for kind in ("weight", "bias"):

@@ -63,8 +63,9 @@ class Layout:
     Attributes:
         prefix: Of the names.
         layers: Interaction layers.
-        interleaved: Rows of the last linear layer of gates and filters by channel, then by part
-            (F, 3), where ours are by part, then by channel (3, F).
+        interleaved: Rows of the last linear layer of gates by channel, then by part (F, 3),
+            where ours are by part, then by channel (3, F).
+        interleaved_filters: The same of filters alone.
         reversed: Directions are from receiver to sender, where ours are from sender to receiver:
             then A = [r]x has the other sign, and with it the weights of its filter.
     """
@@ -72,6 +73,7 @@ class Layout:
     prefix: str
     layers: int
     interleaved: bool
+    interleaved_filters: bool
     reversed: bool
 
 
@@ -83,8 +85,8 @@ def representation(parameters: Parameters, layout: Layout) -> dict[str, Tensor]:
     def mixing(place: str, first: int) -> Tensor:
         return torch.stack([take(f"{place}linears_tensor.{first + k}.weight") for k in range(3)])
 
-    def parts_first(rows: Tensor) -> Tensor:
-        if not layout.interleaved:
+    def parts_first(rows: Tensor, interleaved: bool) -> Tensor:
+        if not interleaved:
             return rows
         return rows.unflatten(0, (-1, 3)).transpose(0, 1).flatten(0, 1)
 
@@ -98,7 +100,9 @@ def representation(parameters: Parameters, layout: Layout) -> dict[str, Tensor]:
             f"embedding.distance.{kind}": _distance(parameters, emb, kind, layout),
             f"embedding.norm.{kind}": take(f"{emb}init_norm.{kind}"),
             f"embedding.gate.0.{kind}": take(f"{emb}linears_scalar.0.{kind}"),
-            f"embedding.gate.2.{kind}": parts_first(take(f"{emb}linears_scalar.1.{kind}")),
+            f"embedding.gate.2.{kind}": parts_first(
+                take(f"{emb}linears_scalar.1.{kind}"), layout.interleaved
+            ),
             f"out_norm.{kind}": take(f"{rep}out_norm.{kind}"),
             f"out.{kind}": take(f"{rep}linear.{kind}"),
         }
@@ -106,7 +110,8 @@ def representation(parameters: Parameters, layout: Layout) -> dict[str, Tensor]:
             there, here = f"{rep}layers.{layer}.", f"interactions.{layer}."
             ours[f"{here}filter.0.{kind}"] = take(f"{there}linears_scalar.0.{kind}")
             ours[f"{here}filter.2.{kind}"] = take(f"{there}linears_scalar.1.{kind}")
-            ours[f"{here}filter.4.{kind}"] = parts_first(take(f"{there}linears_scalar.2.{kind}"))
+            last = take(f"{there}linears_scalar.2.{kind}")
+            ours[f"{here}filter.4.{kind}"] = parts_first(last, layout.interleaved_filters)
     for layer in range(layout.layers):
         there, here = f"{rep}layers.{layer}.", f"interactions.{layer}."
         ours[f"{here}mix_in.weight"] = mixing(there, 0)
@@ -123,3 +128,17 @@ def _distance(parameters: Parameters, place: str, kind: str, layout: Layout) -> 
     if layout.reversed:
         parts[1] = -parts[1]
     return torch.cat(parts)
+
+
+def equilibrations(parameters: Parameters, layout: Layout) -> dict[str, Tensor]:
+    """The networks that predict charges in a TensorNet2, under our names."""
+    ours = {}
+    for number in range(layout.layers + 1):
+        place = "charge_predict_0" if number == 0 else f"charge_predicts.{number - 1}"
+        there, here = f"{layout.prefix}{place}.", f"equilibrations.{number}."
+        for kind in ("weight", "bias"):
+            ours[f"{here}norm.{kind}"] = parameters.take(f"{there}q_norm.{kind}")
+            for layer in (0, 2, 4):
+                name = f"{there}q_mlp.layers.{layer}.{kind}"
+                ours[f"{here}mlp.{layer}.{kind}"] = parameters.take(name)
+    return ours

@@ -11,13 +11,16 @@ from torch import Tensor
 from dreibein.models.catalog import build_potential
 from dreibein.models.imports.archive import read_archive
 from dreibein.models.imports.card import Stated, import_card, plain, precision_of, shift_per_atom
-from dreibein.models.imports.names import Layout, Parameters, representation
+from dreibein.models.imports.names import Layout, Parameters, equilibrations, representation
+from dreibein.models.imports.torchmdnet_terms import Additions, Units, additions
 from dreibein.models.tensornet.config import TensorNetConfig
 from dreibein.nn.potential import Potential
 from dreibein.systems.units import conversion_factor
 
+SECOND = ("tensornet2", "tensornetv2_alt", "tensornet-nqe")  # names of TensorNet2
 RADIAL = {"expnorm": "expnorm", "gauss": "gaussian"}
 HEAVIEST = 118
+
 
 NEEDED = (
     "model", "embedding_dimension", "num_layers", "num_rbf", "rbf_type", "activation",
@@ -26,7 +29,7 @@ NEEDED = (
 READ = frozenset((
     *NEEDED, "trainable_rbf", "max_z", "equivariance_invariance_group", "precision",
     "output_model", "reduce_op", "prior_model", "prior_args", "atom_filter", "remove_ref_energy",
-    "check_errors", "box_vecs",
+    "check_errors", "box_vecs", "q_dim", "q_weights", "repulsion", "coulomb_cutoff",
 ))  # fmt: skip
 """Hyperparameters that say what the function is."""
 
@@ -48,8 +51,8 @@ WITHOUT_EFFECT = frozenset((
     "derivative", "static_shapes", "max_num_neighbors",
     # of other architectures
     "aggr", "neighbor_embedding", "distance_influence", "attn_activation", "num_heads",
-    "vector_cutoff", "layernorm_on_vec", "output_mlp_num_layers", "q_dim", "q_weights",
-    "repulsion", "coulomb_cutoff", "coulomb_max_num_neighbors", "coulomb_neighbor_strategy",
+    "vector_cutoff", "layernorm_on_vec", "output_mlp_num_layers",
+    "coulomb_max_num_neighbors", "coulomb_neighbor_strategy",
 ))  # fmt: skip
 """Hyperparameters that do not change a TensorNet with the head `Scalar`."""
 
@@ -57,7 +60,9 @@ WITHOUT_EFFECT = frozenset((
 def import_torchmdnet(path: str | Path, stated: Stated | None = None) -> Potential:
     """The potential of a checkpoint of torchmd-net, the same function to rounding.
 
-    E = std sum_i network_i + mean + sum_i atomref_{z_i}. Nothing in the file is executed.
+    E = std sum_i network_i + mean + sum_i atomref_{z_i} + terms: ZBL, D2 and Coulomb priors, and
+    for TensorNet2 (AceFF-2) the Coulomb energy of its charges and its repulsion, these two times
+    std. Nothing in the file is executed.
 
     Args:
         path: Lightning checkpoint (`.ckpt`) with `state_dict` and `hyper_parameters`.
@@ -79,24 +84,28 @@ def import_torchmdnet(path: str | Path, stated: Stated | None = None) -> Potenti
     energy, length = _units(stated)
     tensors = _today(checkpoint["state_dict"])
     parameters = Parameters(tensors, path)
+    second, old = settings["model"] in SECOND, "check_errors" in settings
     layout = Layout(
         prefix="representation_model.",
         layers=int(settings["num_layers"]),
-        interleaved="check_errors" in settings,
+        interleaved=old,
+        interleaved_filters=old and not second,
         reversed=stated.mirrored,
     )
     weights = representation(parameters, layout)
+    if second:
+        weights |= equilibrations(parameters, layout)
     for kind in ("weight", "bias"):
         weights[f"head.0.{kind}"] = parameters.take(f"output_model.output_network.layers.0.{kind}")
         weights[f"head.2.{kind}"] = parameters.take(f"output_model.output_network.layers.2.{kind}")
     dtype = precision_of(weights)
     radial, widths = _radial(parameters, settings["rbf_type"], length)
-    atomref, known, notes = _atomref(parameters, settings, path)
     mean, scale = (float(parameters.take(name)) for name in ("mean", "std"))
+    beside = additions(parameters, settings, Units(energy, length), scale, path)
     parameters.skip("representation_model.distance.box")
     parameters.finish()
     rows = weights["embedding.element.weight"]
-    elements, said = _elements(stated, known, len(rows), path)
+    elements, said = _elements(stated, beside, len(rows), path)
     shift, spread = shift_per_atom(mean, stated, path)
     weights["embedding.element.weight"] = rows[list(elements)]
     config = TensorNetConfig(
@@ -108,8 +117,12 @@ def import_torchmdnet(path: str | Path, stated: Stated | None = None) -> Potenti
         radial_widths=widths,
         envelope="cosine",
         symmetry=settings.get("equivariance_invariance_group", "O(3)"),
+        charge_scale=0.0 if second else 0.1,
+        charge_channels=int(settings["q_dim"]) if second else 0,
+        charge_rule="published" if second else "exact",
+        terms=tuple(beside.terms),
     )
-    notes = [*_unit_notes(stated), *said, *spread, *notes]
+    notes = [*_unit_notes(stated), *said, *spread, *beside.notes]
     if settings.get("box_vecs") is not None:
         notes.append("the fixed box in the file is not taken: cells come with structures")
     if config.symmetry == "SO(3)":
@@ -131,27 +144,30 @@ def import_torchmdnet(path: str | Path, stated: Stated | None = None) -> Potenti
     potential = build_potential(
         config,
         elements=elements,
-        reference_energies={z: energy * atomref.get(z, 0.0) for z in elements},
+        reference_energies={z: energy * beside.atomref.get(z, 0.0) for z in elements},
         scale=energy * scale,
         shift=energy * shift,
         dtype=dtype,
         card=import_card("torchmd-net", [path], stated, notes, facts),
     )
     potential.network.load_state_dict(weights | radial)
+    beside.fill(potential.terms, elements)
     return potential
 
 
 def _check(settings: Mapping[str, Any], path: Path) -> None:
     """Refuse what changes the function and is not known here."""
     model = settings.get("model")
-    if model in ("tensornet2", "tensornetv2_alt", "tensornet-nqe"):
+    second = model in SECOND
+    if model != "tensornet" and not second:
         raise ValueError(
-            f"{path} is a TensorNet2, whose atomic charges and electrostatics are not known here; "
-            "only torchmd-net's first TensorNet can be imported"
+            f"{path} is a '{model}' of torchmd-net; only 'tensornet' and 'tensornet2' can be "
+            "imported"
         )
-    if model != "tensornet":
-        raise ValueError(f"{path} is a '{model}' of torchmd-net; only 'tensornet' can be imported")
-    missing = [name for name in NEEDED if name not in settings]
+    needed = (*NEEDED, "q_dim") if second else NEEDED
+    if second and settings.get("output_model") == "ScalarPlusWeightedCoulomb":
+        needed = (*needed, "q_weights")
+    missing = [name for name in needed if name not in settings]
     if missing:
         raise ValueError(f"{path}: the hyper_parameters lack {', '.join(missing)}")
     unknown = sorted(settings.keys() - READ - WITHOUT_EFFECT)
@@ -163,7 +179,7 @@ def _check(settings: Mapping[str, Any], path: Path) -> None:
         "rbf_type": tuple(RADIAL),
         "activation": ("silu", "swish"),
         "cutoff_lower": (0,),
-        "output_model": ("Scalar",),
+        "output_model": ("Scalar", "ScalarPlusWeightedCoulomb") if second else ("Scalar",),
         "reduce_op": ("add", "sum"),
         "atom_filter": (-1,),
         "equivariance_invariance_group": ("O(3)", "SO(3)"),
@@ -213,49 +229,11 @@ def _radial(parameters: Parameters, kind: str, length: float) -> tuple[dict[str,
     return found, "shared" if shared else "each"
 
 
-def _atomref(
-    parameters: Parameters, settings: Mapping[str, Any], path: Path
-) -> tuple[dict[int, float], tuple[int, ...], list[str]]:
-    """Reference energies in the file's unit, and the elements that have one."""
-    names, arguments = _priors(settings)
-    other = [name for name in names if name not in ("Atomref", "LearnableAtomref")]
-    if other:
-        raise ValueError(
-            f"{path} has the prior {' and '.join(other)}, which is not known here; only Atomref is"
-        )
-    if len(names) > 1:
-        raise ValueError(f"{path} has {len(names)} priors; only one Atomref is known here")
-    if not names:
-        return {}, (), []
-    energies = parameters.take("prior_model.0.atomref.weight").double().flatten().tolist()
-    parameters.skip("prior_model.0.initial_atomref")
-    known = tuple(z for z, energy in enumerate(energies) if z > 0 and energy != 0.0)
-    if arguments[0].get("enable", True):
-        return dict(enumerate(energies)), known, ["reference energies: Atomref of the file"]
-    off = "Atomref is switched off in the file (remove_ref_energy): energies are relative to it"
-    return {}, known, [off]
-
-
-def _priors(settings: Mapping[str, Any]) -> tuple[list[str], list[Mapping[str, Any]]]:
-    """Names of the priors and their arguments, in any of the ways they may be written."""
-    listed = settings.get("prior_model") or []
-    names: list[str] = []
-    arguments: list[Mapping[str, Any]] = []
-    for prior in listed if isinstance(listed, list | tuple) else [listed]:
-        for name, given in prior.items() if isinstance(prior, Mapping) else [(prior, None)]:
-            names.append(str(name))
-            arguments.append(given or {})
-    apart = settings.get("prior_args")
-    if apart is not None:
-        arguments = list(apart) if isinstance(apart, list | tuple) else [apart]
-    return names, arguments
-
-
 def _elements(
-    stated: Stated, known: tuple[int, ...], rows: int, path: Path
+    stated: Stated, beside: Additions, rows: int, path: Path
 ) -> tuple[tuple[int, ...], list[str]]:
     """Elements to take, with the reason."""
-    last = min(rows - 1, HEAVIEST)
+    last = min(rows - 1, HEAVIEST, beside.heaviest)
     if stated.elements is not None:
         beyond = [z for z in stated.elements if not 0 < z <= last]
         if beyond:
@@ -263,7 +241,7 @@ def _elements(
                 f"{path} has rows for atomic numbers up to {last}, not for {beyond[0]}"
             )
         return tuple(sorted(set(stated.elements))), ["elements: as stated"]
-    known = tuple(z for z in known if z <= last)
+    known = tuple(z for z in beside.known if z <= last)
     if known:
         return known, ["elements: those with a reference energy in the file"]
     return tuple(range(1, last + 1)), [

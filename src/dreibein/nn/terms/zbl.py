@@ -73,14 +73,15 @@ class ZBL(Term):
     1.52
     """
 
-    powers: Tensor
+    lengths: Tensor
     reach: Tensor
 
     def __init__(self, config: ZBLConfig, elements: Sequence[int]) -> None:
         super().__init__(elements)
         self.config = config
-        self.length, power, self.factors, self.rates = SCREENINGS[config.screening]
-        self.table("powers", [float(z) ** power for z in self.elements])
+        length, power, self.factors, self.rates = SCREENINGS[config.screening]
+        powers = torch.tensor(self.elements, dtype=torch.float64) ** power
+        self.table("lengths", length / (powers.unsqueeze(1) + powers))
         if config.cutoff == "covalent":
             radii = torch.tensor([covalent_radii[z] for z in self.elements], dtype=torch.float64)
             self.table("reach", radii.unsqueeze(1) + radii)
@@ -103,7 +104,7 @@ class ZBL(Term):
         sender, receiver, r = around.within(self.cutoff)
         rows = self.rows(around.z)
         j, i = rows.index_select(0, sender), rows.index_select(0, receiver)
-        x = r * (self.powers[i] + self.powers[j]) / self.length
+        x = r / self.lengths[i, j]
         screening = sum(f * torch.exp(-b * x) for f, b in zip(self.factors, self.rates))
         z = around.z.double()
         product = z.index_select(0, sender) * z.index_select(0, receiver)
