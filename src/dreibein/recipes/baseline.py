@@ -1,6 +1,8 @@
 """What is known before any network: reference energies and the unit of its output."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
@@ -13,8 +15,56 @@ from dreibein.data import (
     isolated_atoms,
 )
 from dreibein.data.statistics import residual_blocks
+from dreibein.data.table import Table
+from dreibein.neighbors import attach_neighbors
+from dreibein.nn.terms import Term
+from dreibein.nn.terms.sums import term_gradients
 from dreibein.recipes.config import RunConfig
+from dreibein.systems import join
 from dreibein.train.config import Scale
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 64
+"""Frames whose terms are evaluated together."""
+
+
+def without_terms(dataset: StructureDataset, terms: Sequence[Term]) -> StructureDataset:
+    """A data set's energies and forces less those of terms: what the network has to learn.
+
+    Other labels stay as they are. Terms whose charges the network predicts are not known yet
+    and stay in.
+    """
+    known = [term for term in terms if not term.needs_charges]
+    if not known:
+        return dataset
+    tables, first = [], 0
+    for table in dataset.blocks():
+        tables.append(_less(dataset, first, table, known))
+        first += len(table)
+    names = ", ".join(term.describe() for term in known)
+    logger.info("energies less their terms (%s) are what references and scale are fitted to", names)
+    return StructureDataset(tables, dataset.provenance)
+
+
+def _less(dataset: StructureDataset, first: int, table: Table, terms: Sequence[Term]) -> Table:
+    """A block of frames, the first of this number, without the terms."""
+    cutoff = max(1.0, *(term.cutoff for term in terms))
+    energies, gradients = [], []
+    for start in range(0, len(table), _AT_ONCE):
+        numbers = range(first + start, first + min(start + _AT_ONCE, len(table)))
+        batch = join([attach_neighbors(dataset[number], cutoff) for number in numbers])
+        of_atoms, gradient, _ = term_gradients(terms, batch)
+        total = of_atoms.new_zeros(len(numbers)).index_add(0, batch.batch, of_atoms)
+        energies.append(total.numpy())
+        gradients.append(gradient.numpy())
+    columns = dict(table.columns)
+    for name, parts, sign in (("energy", energies, -1.0), ("forces", gradients, 1.0)):
+        if name in columns:
+            column = columns[name]
+            change = sign * np.concatenate(parts).reshape(column.values.shape)
+            columns[name] = replace(column, values=column.values + change)
+    return replace(table, columns=columns)
 
 
 def reference_energies(config: RunConfig, train_set: StructureDataset) -> dict[int, float]:

@@ -31,8 +31,14 @@ from dreibein.evaluate import (
 from dreibein.models import build_potential, save_model
 from dreibein.models.storage import MODEL_NAME
 from dreibein.nn import Potential
+from dreibein.nn.terms import build_terms
 from dreibein.recipes.accounts import announce, card
-from dreibein.recipes.baseline import output_scale, output_shift, reference_energies
+from dreibein.recipes.baseline import (
+    output_scale,
+    output_shift,
+    reference_energies,
+    without_terms,
+)
 from dreibein.recipes.config import RunConfig
 from dreibein.recipes.config_file import load_config
 from dreibein.recipes.finetuning import (
@@ -310,12 +316,13 @@ def _potential(config: RunConfig, splits: Splits) -> Potential:
         return starting_potential(config, splits.train, precision)
     baseline: dict[str, Any] = {}
     if config.model.energy:
-        references = reference_energies(config, splits.train)
+        rest = without_terms(splits.train, build_terms(config.model.terms, elements))
+        references = reference_energies(config, rest)
         scale = config.training.scale
         baseline = {
             "reference_energies": references,
-            "scale": output_scale(scale, splits.train, references),
-            "shift": output_shift(scale, splits.train, references),
+            "scale": output_scale(scale, rest, references),
+            "shift": output_shift(scale, rest, references),
         }
     torch.manual_seed(config.training.model_seed)
     potential = build_potential(config.model, elements=elements, dtype=precision, **baseline)
