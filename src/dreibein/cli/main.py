@@ -19,6 +19,7 @@ VERBS = (
     "md",
     "relax",
     "vibrations",
+    "spectrum",
     "predict",
     "bench",
     "parity",

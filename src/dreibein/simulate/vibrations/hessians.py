@@ -1,7 +1,7 @@
 """Second derivatives of the energy of one structure, exact or from differences of forces."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -131,6 +131,16 @@ def evaluate_at(
     Returns:
         [M, N, …] for a quantity of atoms, [M, …] for one of structures.
     """
+    return evaluate_all_at(potential, atoms, positions, (name,))[name]
+
+
+def evaluate_all_at(
+    potential: "Potential | FrozenPotential",
+    atoms: Atoms,
+    positions: np.ndarray,
+    names: Sequence[str],
+) -> dict[str, np.ndarray]:
+    """Several outputs of a potential for `atoms` at each of the positions [M, N, 3]."""
     plain = potential.potential if isinstance(potential, FrozenPotential) else potential
     structures = []
     for place in positions:
@@ -138,10 +148,13 @@ def evaluate_at(
         moved.positions = place
         structures.append(attach_neighbors(from_ase(moved), plain.cutoff))
     batch = join(structures).to(plain.device)
-    values = potential(batch, compute=(name,))[name].cpu().numpy()
-    if len(values) != len(positions):
-        values = values.reshape(len(positions), len(atoms), *values.shape[1:])
-    return values
+    results = {}
+    for name, tensor in potential(batch, compute=tuple(names)).items():
+        values = tensor.cpu().numpy()
+        if len(values) != len(positions):
+            values = values.reshape(len(positions), len(atoms), *values.shape[1:])
+        results[name] = values
+    return results
 
 
 def in_double(potential: "Potential") -> "Potential":

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from dreibein.nn.potential import Potential
 
 # km/mol of (e / amu^1/2)^2: N_A e^2 / (12 eps0 c^2 amu)
-_INFRARED = units._Nav * units._e**2 / (12.0 * units._eps0 * units._c**2 * units._amu) * 1e-3
+INFRARED = units._Nav * units._e**2 / (12.0 * units._eps0 * units._c**2 * units._amu) * 1e-3
 # Å^3 of e Å^2/V: 1 / (4 pi eps0) in V Å/e
-_VOLUME = units._e * 1e10 / (4.0 * np.pi * units._eps0)
+VOLUME = units._e * 1e10 / (4.0 * np.pi * units._eps0)
 _STEP = 0.01  # Å amu^1/2 along a mode
 
 
@@ -54,7 +54,7 @@ def infrared_intensities(born_charges: np.ndarray, directions: np.ndarray) -> np
     974.88
     """
     slopes = np.einsum("iab,mib->ma", born_charges, directions)
-    return _INFRARED * np.square(slopes).sum(1)
+    return INFRARED * np.square(slopes).sum(1)
 
 
 def raman_activities(slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +65,7 @@ def raman_activities(slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Args:
         slopes: alpha' = d polarizability / dQ [M, 3, 3] in e·Å^2/V per Å amu^1/2.
     """
-    slopes = slopes * _VOLUME
+    slopes = slopes * VOLUME
     mean = np.trace(slopes, axis1=1, axis2=2) / 3.0
     anisotropy = 0.5 * (3.0 * np.square(slopes).sum((1, 2)) - 9.0 * mean**2)
     activity = 45.0 * mean**2 + 7.0 * anisotropy
@@ -118,7 +118,7 @@ def model_intensities(potential: "Potential", atoms: Atoms, directions: np.ndarr
         source = "infrared from Born charges (derivatives of the energy by field and position)"
     else:
         slopes = slopes_along(property_at("dipole"), atoms.positions, directions)
-        infrared = _INFRARED * np.square(slopes).sum(1)
+        infrared = INFRARED * np.square(slopes).sum(1)
         source = "infrared from differences of dipoles along the modes"
     if "polarizability" not in has:
         return Intensities(infrared, None, None, source)

@@ -7,9 +7,9 @@ from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 
 from dreibein.simulate.pages import render, table, text
-from dreibein.simulate.spectra.lines import broadened
 from dreibein.simulate.vibrations.analysis import Vibrations, mode_rows
 from dreibein.simulate.vibrations.character import bonded_pairs
+from dreibein.simulate.vibrations.lines import broadened
 
 _SCRIPTS = ("plot.js", "molecule.js", "vibrations.js")
 _BALL = 0.55  # times the covalent radius
