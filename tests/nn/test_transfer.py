@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from dreibein.frames import EdgeAlignment, edge_frames
-from dreibein.nn.transfer import AlignedProduct, channel_paths, full_paths, paths_of_e3nn
+from dreibein.nn.radial import lengths_and_units
+from dreibein.nn.transfer import (
+    AlignedProduct,
+    ChannelProduct,
+    channel_paths,
+    full_paths,
+    paths_of_e3nn,
+)
 from dreibein.o3 import Irreps, act, random_rotations
 
 o3 = pytest.importorskip("e3nn.o3")
@@ -76,6 +83,35 @@ def test_equal_to_e3nn(name, merged, backend):
     alignment = EdgeAlignment(vectors, index, NODES, backend=backend)
     found = ours(x, alignment, ours.merge(weights) if merged else weights)
     expected = function(*inputs, index)
+    for a, b in zip(derivatives(found, inputs), derivatives(expected, inputs), strict=True):
+        assert relative(a, b) < 1e-12
+
+
+@pytest.mark.parametrize("backend", ["reference", "fused"])
+def test_channel_product_is_that_of_e3nn(backend):
+    irreps = Irreps("3x0e+1x0o+2x1o+2x1e+1x2e")
+    paths = channel_paths(irreps, 2, irreps)
+    entries = [(p.source, p.degree, p.target, "uvu", True) for p in paths.paths]
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        harmonics = o3.Irreps.spherical_harmonics(2)
+        product = o3.TensorProduct(
+            str(irreps), harmonics, str(paths.irreps_out), entries,
+            shared_weights=False, internal_weights=False,
+        )  # fmt: skip
+    finally:
+        torch.set_default_dtype(before)
+    ours = ChannelProduct.from_e3nn(product)
+    assert [abs(a.coefficient - b.coefficient) < 1e-6 for a, b in
+            zip(ours.paths.paths, paths.paths, strict=True)].count(False) == 0  # fmt: skip
+    index, inputs = problem(str(irreps), product.weight_numel)
+    x, vectors, weights = inputs
+    y = o3.spherical_harmonics(harmonics, vectors, True, normalization="component")
+    messages = product(x[index[0]], y, weights)
+    expected = messages.new_zeros(NODES, messages.shape[1]).index_add(0, index[1], messages)
+    units = lengths_and_units(vectors)[1]
+    found = ours(x, units, index, weights, backend=backend)
     for a, b in zip(derivatives(found, inputs), derivatives(expected, inputs), strict=True):
         assert relative(a, b) < 1e-12
 

@@ -1,6 +1,7 @@
 """Tensor field networks in local frames: the same function faster, or a freer one."""
 
 from dreibein.nn.transfer.aligned_product import AlignedProduct
+from dreibein.nn.transfer.channel_product import ChannelProduct
 from dreibein.nn.transfer.paths import (
     EdgePaths,
     Path,
@@ -9,4 +10,12 @@ from dreibein.nn.transfer.paths import (
     paths_of_e3nn,
 )
 
-__all__ = ["AlignedProduct", "EdgePaths", "Path", "channel_paths", "full_paths", "paths_of_e3nn"]
+__all__ = [
+    "AlignedProduct",
+    "ChannelProduct",
+    "EdgePaths",
+    "Path",
+    "channel_paths",
+    "full_paths",
+    "paths_of_e3nn",
+]

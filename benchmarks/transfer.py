@@ -1,0 +1,139 @@
+"""The transferred tensor product against e3nn's: same weights, same inputs, forward and backward.
+
+    python benchmarks/transfer.py                  processor time of one thread, float32
+    python benchmarks/transfer.py --mode networks  LoCaFormer against Equiformer's form
+
+Features have the same multiplicity for l = 0 ... L with parity (-1)^l, harmonics go to L, edges
+have random receivers, sorted. e3nn's layer is what its code generator makes of it by default
+(TorchScript), followed by a sum over the edges of a receiver. Gradients are taken by features, edge
+vectors and weights. Ways take turns; medians are compared.
+
+Counted before: a "uvw" path costs (2 l1 + 1)(2 l2 + 1)(2 l3 + 1) multiply-adds a channel and
+2 l3 + 1 a pair of channels in e3nn; here 2 min(l1, l3) + 1 a pair of channels, and two turns.
+"""
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from e3nn import o3
+from torch import Tensor
+
+from dreibein.frames import EdgeAlignment
+from dreibein.nn.radial import lengths_and_units
+from dreibein.nn.transfer import AlignedProduct, ChannelProduct
+
+Way = Callable[[], tuple[Tensor, ...]]
+CASES = (("uvw", 16, (1, 2, 3, 4)), ("uvw", 32, (1, 2)), ("uvu", 32, (1, 2, 3, 4)))
+
+
+def features(lmax: int, channels: int) -> o3.Irreps:
+    return o3.Irreps("+".join(f"{channels}x{l}{'eo'[l % 2]}" for l in range(lmax + 1)))
+
+
+def convolution(mode: str, lmax: int, channels: int) -> o3.TensorProduct:
+    """e3nn's product of features and harmonics with weights from outside."""
+    irreps, harmonics = features(lmax, channels), o3.Irreps.spherical_harmonics(lmax)
+    if mode == "uvw":
+        return o3.FullyConnectedTensorProduct(irreps, harmonics, irreps, shared_weights=False)
+    blocks, entries = [], []
+    for i, (mul, one) in enumerate(irreps):
+        for j, (_, two) in enumerate(harmonics):
+            for three in one * two:
+                if three in irreps:
+                    entries.append((i, j, len(blocks), "uvu", True))
+                    blocks.append((mul, three))
+    outputs, place, _ = o3.Irreps(blocks).sort()
+    entries = [(i, j, place[k], mode, weighted) for i, j, k, mode, weighted in entries]
+    return o3.TensorProduct(
+        irreps, harmonics, outputs, entries, shared_weights=False, internal_weights=False
+    )
+
+
+def ways_of(mode: str, lmax: int, channels: int, edges: int, nodes: int) -> dict[str, Way]:
+    """Result and gradients of both, from the same inputs."""
+    product = convolution(mode, lmax, channels)
+    generator = torch.Generator().manual_seed(0)
+    index = torch.randint(nodes, (2, edges), generator=generator)
+    index[1] = index[1].sort()[0]
+    x = torch.randn(nodes, product.irreps_in1.dim, generator=generator, requires_grad=True)
+    vectors = torch.randn(edges, 3, generator=generator, requires_grad=True)
+    weights = torch.randn(edges, product.weight_numel, generator=generator, requires_grad=True)
+    inputs = (x, vectors, weights)
+
+    def theirs() -> tuple[Tensor, ...]:
+        y = o3.spherical_harmonics(product.irreps_in2, vectors, True, normalization="component")
+        messages = product(x[index[0]], y, weights)
+        total = messages.new_zeros(nodes, messages.shape[1]).index_add(0, index[1], messages)
+        return (total, *torch.autograd.grad(total.square().sum(), inputs))
+
+    def finished(total: Tensor) -> tuple[Tensor, ...]:
+        return (total, *torch.autograd.grad(total.square().sum(), inputs))
+
+    if mode == "uvu":
+        channelwise = ChannelProduct.from_e3nn(product)
+
+        def ours() -> tuple[Tensor, ...]:
+            units = lengths_and_units(vectors)[1]
+            return finished(channelwise(x, units, index, weights))
+
+        return {"e3nn": theirs, "transferred": ours}
+    aligned = AlignedProduct.from_e3nn(product)
+
+    def ours() -> tuple[Tensor, ...]:
+        return finished(aligned(x, EdgeAlignment(vectors, index, nodes), weights))
+
+    return {"e3nn": theirs, "transferred": ours}
+
+
+def interleaved(ways: dict[str, Way], repeats: int) -> dict[str, float]:
+    """Median milliseconds of processor time, taken in turns."""
+    for way in ways.values():
+        for _ in range(3):
+            way()
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, way in ways.items():
+            start = time.process_time()
+            way()
+            times[name].append(1e3 * (time.process_time() - start))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def distance(ways: dict[str, Way]) -> float:
+    """Largest relative difference of results and gradients, in the precision of the timing."""
+    first, second = (way() for way in ways.values())
+    return max(float(((a - b).abs().max() / a.abs().max()).detach()) for a, b in zip(first, second))
+
+
+def products(arguments: argparse.Namespace) -> None:
+    print(f"{arguments.edges} edges, {arguments.nodes} nodes, float32, forward and backward, ms")
+    for mode, channels, degrees in CASES:
+        for lmax in degrees:
+            ways = ways_of(mode, lmax, channels, arguments.edges, arguments.nodes)
+            times = interleaved(ways, arguments.repeats)
+            ratio = times["e3nn"] / times["transferred"]
+            print(
+                f"{mode} {channels} channels L = {lmax}: e3nn {times['e3nn']:8.1f}  "
+                f"transferred {times['transferred']:7.1f}  ratio {ratio:5.1f}  "
+                f"difference {distance(ways):.0e}",
+                flush=True,
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--edges", type=int, default=3000)
+    parser.add_argument("--nodes", type=int, default=150)
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"torch {torch.__version__}, {platform.machine()}, one thread")
+    products(arguments)
+
+
+if __name__ == "__main__":
+    main()

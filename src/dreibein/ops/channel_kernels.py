@@ -1,0 +1,112 @@
+"""Compiled loops of `channel_products`; the innermost runs over channels, which lie side by side.
+
+Legend: e edge from j to i, p path, a and b components of x and y, u channel. A row of `paths` is
+(start in x, components, start in y, components, start in the matrices, start in the weights,
+channels).
+"""
+
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+Array = np.ndarray[Any, Any]
+_compile = numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
+
+
+@_compile
+def y_kernel(paths, sender, receiver, x, m, w, y):  # type: ignore[no-untyped-def]
+    """y_i[b] += M[a, b] w x_j[a]."""
+    scaled = np.empty(paths[:, 6].max(), x.dtype)
+    for e in range(len(m)):
+        row, to, matrices, weights = x[sender[e]], y[receiver[e]], m[e], w[e]
+        for p in range(len(paths)):
+            start, rows, end, columns, place, first, count = paths[p]
+            factors = weights[first : first + count]
+            for a in range(rows):
+                line = row[start + a * count : start + (a + 1) * count]
+                for u in range(count):
+                    scaled[u] = line[u] * factors[u]
+                for b in range(columns):
+                    factor = matrices[place + a * columns + b]
+                    target = to[end + b * count : end + (b + 1) * count]
+                    for u in range(count):
+                        target[u] += factor * scaled[u]
+
+
+@_compile
+def x_kernel(paths, sender, receiver, y, m, w, x):  # type: ignore[no-untyped-def]
+    """x_j[a] += M[a, b] w y_i[b]."""
+    total = np.empty(paths[:, 6].max(), x.dtype)
+    for e in range(len(m)):
+        row, to, matrices, weights = y[receiver[e]], x[sender[e]], m[e], w[e]
+        for p in range(len(paths)):
+            start, rows, end, columns, place, first, count = paths[p]
+            factors = weights[first : first + count]
+            for a in range(rows):
+                total[:count] = 0.0
+                for b in range(columns):
+                    factor = matrices[place + a * columns + b]
+                    line = row[end + b * count : end + (b + 1) * count]
+                    for u in range(count):
+                        total[u] += factor * line[u]
+                target = to[start + a * count : start + (a + 1) * count]
+                for u in range(count):
+                    target[u] += total[u] * factors[u]
+
+
+@_compile
+def w_kernel(paths, sender, receiver, x, m, y, w):  # type: ignore[no-untyped-def]
+    """W = sum_ab x_j[a] M[a, b] y_i[b]."""
+    total = np.empty(paths[:, 6].max(), x.dtype)
+    for e in range(len(m)):
+        left, right, matrices, weights = x[sender[e]], y[receiver[e]], m[e], w[e]
+        for p in range(len(paths)):
+            start, rows, end, columns, place, first, count = paths[p]
+            target = weights[first : first + count]
+            for a in range(rows):
+                total[:count] = 0.0
+                for b in range(columns):
+                    factor = matrices[place + a * columns + b]
+                    line = right[end + b * count : end + (b + 1) * count]
+                    for u in range(count):
+                        total[u] += factor * line[u]
+                other = left[start + a * count : start + (a + 1) * count]
+                for u in range(count):
+                    target[u] += total[u] * other[u]
+
+
+@_compile
+def m_kernel(paths, sender, receiver, x, w, y, m):  # type: ignore[no-untyped-def]
+    """M[a, b] = sum_u w x_j[a] y_i[b]."""
+    scaled = np.empty(paths[:, 6].max(), x.dtype)
+    for e in range(len(m)):
+        row, other, matrices, weights = x[sender[e]], y[receiver[e]], m[e], w[e]
+        for p in range(len(paths)):
+            start, rows, end, columns, place, first, count = paths[p]
+            factors = weights[first : first + count]
+            for a in range(rows):
+                line = row[start + a * count : start + (a + 1) * count]
+                for u in range(count):
+                    scaled[u] = line[u] * factors[u]
+                for b in range(columns):
+                    right = other[end + b * count : end + (b + 1) * count]
+                    dot = x.dtype.type(0.0)
+                    for u in range(count):
+                        dot += scaled[u] * right[u]
+                    matrices[place + a * columns + b] += dot
+
+
+def run(kernel: Any, tables: list[Tensor], given: list[Tensor], shape: tuple[int, int]) -> Tensor:
+    """The result of a kernel, of this shape."""
+    arrays = [_array(tensor) for tensor in given]
+    out: Array = np.zeros(shape, arrays[0].dtype)
+    if len(tables[0]) and len(tables[1]):
+        kernel(*map(_array, tables), *arrays, out)
+    return torch.from_numpy(out)
+
+
+def _array(tensor: Tensor) -> Array:
+    return tensor.detach().contiguous().numpy()
