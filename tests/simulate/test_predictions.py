@@ -57,16 +57,16 @@ def test_an_interrupted_run_goes_on_and_computes_nothing_twice(
 ):
     whole, output = tmp_path / "whole.extxyz", tmp_path / "out.extxyz"
     predict_structures(sources, potential, whole, batch_atoms=6)
-    evaluated = module._evaluated
+    evaluated = module.evaluate_batch
     seen: list[str] = []
 
     def failing(batch, frozen):
         if len(seen) >= 3:
             raise KeyboardInterrupt
-        seen.extend(name for name, _ in batch)
+        seen.extend(name for _, name, _ in batch)
         return evaluated(batch, frozen)
 
-    monkeypatch.setattr(module, "_evaluated", failing)
+    monkeypatch.setattr(module, "evaluate_batch", failing)
     with pytest.raises(KeyboardInterrupt):
         predict_structures(sources, potential, output, batch_atoms=6)
     done = json.loads((tmp_path / "out.extxyz.progress.json").read_text())["frames"]
@@ -75,7 +75,7 @@ def test_an_interrupted_run_goes_on_and_computes_nothing_twice(
         file.write("5\nhalf")
     rest: list[str] = []
     monkeypatch.setattr(
-        module, "_evaluated", lambda b, p: (rest.extend(n for n, _ in b), evaluated(b, p))[1]
+        module, "evaluate_batch", lambda b, p: (rest.extend(n for _, n, _ in b), evaluated(b, p))[1]
     )
     assert predict_structures(sources, potential, output, batch_atoms=6) == 6
     assert len(seen) + len(rest) == 6

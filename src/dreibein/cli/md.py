@@ -55,6 +55,10 @@ def md(
     max_force: Annotated[
         float | None, typer.Option(help="Stop above this force in eV/Å. [200]")
     ] = None,
+    alarms: Annotated[
+        str | None,
+        typer.Option(help="Structures unlike the training data: warn, stop, record or off. [warn]"),
+    ] = None,
     charge: Annotated[
         float | None, typer.Option(help="Total charge in e. [that of the file, or 0]")
     ] = None,
@@ -80,7 +84,7 @@ def md(
     Options left out take the defaults in brackets; with --restart, those of the run.
     """
     from dreibein.cli.console import progress_bar
-    from dreibein.nn import FrozenPotential
+    from dreibein.nn import freeze
     from dreibein.simulate import run_dynamics
 
     given = {
@@ -100,9 +104,10 @@ def md(
         "restart_interval": restart_interval,
         "max_temperature_k": max_temperature,
         "max_force": max_force,
+        "alarms": alarms,
     }
     config = make_config({k: v for k, v in given.items() if v is not None}, output, restart)
-    potential = FrozenPotential(load_potential(model, device, dtype), backend)
+    potential = freeze(load_potential(model, device, dtype), backend)
     atoms = None
     if restart and (structure is not None or charge is not None):
         raise ValueError("a restart goes on from its own file: leave out STRUCTURE and --charge")
@@ -208,12 +213,23 @@ def print_result(result: Any, folder: Path) -> None:
         ("speed", f"{result.ns_per_day:.3g} ns/day ({result.seconds:.1f} s)"),
         ("ran on", f"{result.device}, {result.precision}, neighbor skin {result.skin_a:g} Å"),
         ("backend", result.backend),
+        ("alarms", alarm_text(result.alarms)),
         ("results", f"{folder}"),
     ]
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for row in rows:
         table.add_row(*row)
     out.print(table)
+
+
+def alarm_text(summary: dict[str, Any]) -> str:
+    """What the alarms of a run found, in a line."""
+    if summary["policy"] == "off":
+        return "off"
+    counts = ", ".join(f"{count} of {kind}" for kind, count in summary["counts"].items())
+    if not summary["watched"]:
+        counts = ", ".join((*([counts] if counts else []), "the model file has no ranges"))
+    return counts or "none: all within the ranges of the training data"
 
 
 def _value(mean: float, error: float | None, digits: int) -> str:

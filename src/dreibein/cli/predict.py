@@ -30,7 +30,7 @@ def predict(
 
     from dreibein.cli.console import out, progress_bar
     from dreibein.cli.md import load_potential
-    from dreibein.nn import FrozenPotential
+    from dreibein.nn import freeze
     from dreibein.simulate import predict_structures
 
     if not output.parent.is_dir():
@@ -38,7 +38,7 @@ def predict(
     missing = [path for path in structures if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"there is no file {missing[0]}")
-    frozen = FrozenPotential(load_potential(model, device, dtype), backend)
+    frozen = freeze(load_potential(model, device, dtype), backend)
     start = time.perf_counter()
     with progress_bar("predict") as progress:
         frames = predict_structures(

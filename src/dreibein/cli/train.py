@@ -66,6 +66,12 @@ def train(
     resume: Annotated[
         Path | None, typer.Option("--resume", "-r", help="Folder of a run to continue.")
     ] = None,
+    ensemble: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Train so many models with different seeds; their disagreement is an alarm."
+        ),
+    ] = None,
     show_config: Annotated[
         bool, typer.Option("--show-config", help="Print the whole configuration and stop.")
     ] = False,
@@ -78,7 +84,7 @@ def train(
     Ctrl-C saves everything; --resume goes on from there to the same numbers. Nothing starts
     before the whole configuration is understood.
     """
-    from dreibein.recipes import TrainingInterrupted, train_run
+    from dreibein.recipes import TrainingInterrupted, train_ensemble, train_run
 
     if schema:
         return print_schema()
@@ -101,6 +107,8 @@ def train(
         new = (config, preset, from_, output)
         if any(value is not None for value in new) or given:
             raise ValueError("--resume takes everything from the run: add nothing but --set")
+        if ensemble is not None:
+            raise ValueError("an ensemble goes on with the same command and the same --output")
         chosen = configuration(resume / "config.yaml", None, {}, set_ or [])
     else:
         chosen = configuration(config, preset, given, set_ or [], from_)
@@ -108,12 +116,16 @@ def train(
         return print_config(chosen)
     try:
         with console_log() as progress:
-            run = train_run(chosen, folder=output, resume=resume, progress=progress)
+            if ensemble is not None:
+                runs = train_ensemble(chosen, ensemble, folder=output, progress=progress)
+            else:
+                runs = [train_run(chosen, folder=output, resume=resume, progress=progress)]
     except TrainingInterrupted as stop:
         typer.echo(f"dreibein: {stop}", err=True)
         raise typer.Exit(INTERRUPTED) from None
     if is_first_process():
-        show(run)
+        for run in runs:
+            show(run)
     return None
 
 

@@ -14,11 +14,14 @@ from torch import Tensor
 
 from dreibein import __version__
 from dreibein.models.catalog import NETWORKS, build_potential, parse_config
+from dreibein.nn.committee import Committee
 from dreibein.nn.potential import Potential
 from dreibein.systems.files import atomic_path
 
 FORMAT = 1
 MODEL_NAME = "model.safetensors"  # inside the folder of a run
+MEMBERS = "member_*"  # runs inside the folder of an ensemble
+ENSEMBLE_NAME = "ensemble.json"
 UNITS = {"length": "Å", "energy": "eV", "forces": "eV/Å", "stress": "eV/Å^3", "charge": "e"}
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "float16", "bfloat16")}
 
@@ -70,6 +73,12 @@ def model_file(path: str | Path) -> Path:
     path = Path(path)
     if path.is_dir():
         if not (path / MODEL_NAME).is_file():
+            members = ensemble_members(path)
+            if members:
+                raise FileNotFoundError(
+                    f"the folder {path} holds an ensemble of {len(members)} models, and this needs "
+                    f"one: name {members[0]}"
+                )
             raise FileNotFoundError(
                 f"the folder {path} holds no {MODEL_NAME}: give a model file or a finished run"
             )
@@ -123,6 +132,15 @@ def _parsed(text: str) -> dict[str, Any] | None:
     return header if known and header["format"] >= 1 else None
 
 
+def ensemble_members(path: str | Path) -> list[Path]:
+    """Folders of the finished members of an ensemble, in order; empty for anything else."""
+    path = Path(path)
+    if not path.is_dir() or (path / MODEL_NAME).exists():
+        return []
+    members = [p for p in path.glob(MEMBERS) if (p / MODEL_NAME).is_file()]
+    return sorted(members, key=lambda p: (len(p.name), p.name))
+
+
 def load_model(
     path: str | Path,
     *,
@@ -132,7 +150,8 @@ def load_model(
     """Read a potential, in evaluation mode.
 
     Args:
-        path: A file written by `save_model`, or the folder of a run.
+        path: A file written by `save_model`, the folder of a run, or the folder of an ensemble
+            (then a `dreibein.nn.Committee`).
         device: Where to put it.
         dtype: Precision of the network; by default the one it was saved in.
 
@@ -140,6 +159,13 @@ def load_model(
         OSError: No such file.
         ValueError: The file is not a model, is damaged, or does not fit its own header.
     """
+    members = ensemble_members(path)
+    if len(members) > 1:
+        committee = Committee([load_model(p, device=device, dtype=dtype) for p in members])
+        record = Path(path) / ENSEMBLE_NAME
+        found = json.loads(record.read_text()) if record.is_file() else {}
+        committee.card["disagreement"] = found.get("disagreement_ev_per_a")
+        return committee
     path = model_file(path)
     header = read_header(path)
     try:

@@ -1,6 +1,7 @@
 """Layers that own parameters, and derivatives of energies."""
 
 from dreibein.nn.attention import FrameAttention, attend, global_frame_attention
+from dreibein.nn.committee import Committee, FrozenCommittee, freeze
 from dreibein.nn.convolutions import EdgeConv, FrameSequential, GCNConv
 from dreibein.nn.derivatives import hessian
 from dreibein.nn.embeddings import (
@@ -32,6 +33,7 @@ __all__ = [
     "AxialBessel",
     "AxialGaussian",
     "Bessel",
+    "Committee",
     "DynamicEdgeConv",
     "EdgeConv",
     "EdgeEmbedding",
@@ -44,6 +46,7 @@ __all__ = [
     "FramePredictor",
     "FrameSequential",
     "GCNConv",
+    "FrozenCommittee",
     "FrozenPotential",
     "Gaussian",
     "HarmonicEmbedding",
@@ -62,6 +65,7 @@ __all__ = [
     "backends_of",
     "carried",
     "centered",
+    "freeze",
     "global_frame_attention",
     "hessian",
     "localize",

@@ -2,6 +2,7 @@
 
 from dreibein.recipes.config import RunConfig
 from dreibein.recipes.config_file import load_config
+from dreibein.recipes.ensembles import train_ensemble
 from dreibein.recipes.presets import PRESETS, preset
 from dreibein.recipes.pretrained import Pretrained, fetch_pretrained, find_pretrained
 from dreibein.recipes.training import Run, TrainingInterrupted, held_out_frames, train_run
@@ -17,5 +18,6 @@ __all__ = [
     "held_out_frames",
     "load_config",
     "preset",
+    "train_ensemble",
     "train_run",
 ]

@@ -21,6 +21,7 @@ from dreibein.data import (
     load_splits,
     with_neighbors,
 )
+from dreibein.data.domain import measure_domain
 from dreibein.evaluate import (
     ErrorMeter,
     Evaluation,
@@ -189,6 +190,7 @@ def _run(
     if fabric.is_global_zero:
         merge_low_rank(potential)
         potential.card = card(config, splits, result, fabric)
+        potential.card["domain"] = measure_domain(splits.train, potential.cutoff).as_json()
         if config.finetune is not None:
             potential.card["finetuned_from"] = origin(config.finetune) | {
                 "errors": {name: e.metrics for name, e in before.items()}

@@ -1,5 +1,6 @@
 """A potential in engines: calculators, dynamics, relaxation."""
 
+from dreibein.simulate.alarms import Alarm, Alarms, OutOfDomainError
 from dreibein.simulate.calculator import Calculator
 from dreibein.simulate.dynamics import DynamicsResult, run_dynamics
 from dreibein.simulate.dynamics_config import DynamicsConfig
@@ -18,12 +19,15 @@ from dreibein.simulate.speed import Memory, Speed, available_backends, measure_s
 from dreibein.simulate.thermo import read_thermo
 
 __all__ = [
+    "Alarm",
+    "Alarms",
     "BlowUpError",
     "Calculator",
     "DynamicsConfig",
     "DynamicsResult",
     "Evaluator",
     "Memory",
+    "OutOfDomainError",
     "ParityReport",
     "ParityRow",
     "RelaxationResult",

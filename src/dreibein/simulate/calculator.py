@@ -1,5 +1,6 @@
 """A potential as an ASE calculator."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 
+from dreibein.nn.potential import OUTPUTS
+from dreibein.nn.response import RESPONSES
 from dreibein.simulate.evaluator import DEFAULT_SKIN, Evaluator
 from dreibein.systems.cells import to_voigt
 
@@ -22,10 +25,12 @@ class Calculator(AseCalculator):
 
     The total charge is `atoms.info["charge"]`, the spin multiplicity `atoms.info["spin"]`, where
     present; changing either counts as a change of the system. Stress (eV/Å³, tension positive,
-    Voigt order xx yy zz yz xz xy) exists for cells that are periodic in three dimensions.
+    Voigt order xx yy zz yz xz xy) exists for cells that are periodic in three dimensions. Dipole
+    (e·Å), charges (e) and other targets where the model predicts them.
 
     Args:
-        potential: A potential, frozen or not, or the path of a model file.
+        potential: A potential, frozen or not, the path of a model file, or an `Evaluator` (with an
+            alarm policy of your own).
         device: Where to load a model file; a potential stays where it is.
         dtype: Precision to load a model file in, by default the one it was saved in.
         skin: Extra radius in Å of the neighbor list kept between calls.
@@ -36,7 +41,7 @@ class Calculator(AseCalculator):
 
     def __init__(
         self,
-        potential: "Potential | FrozenPotential | str | Path",
+        potential: "Potential | FrozenPotential | Evaluator | str | Path",
         *,
         device: str = "cpu",
         dtype: torch.dtype | None = None,
@@ -48,10 +53,15 @@ class Calculator(AseCalculator):
             from dreibein.models import load_model
 
             potential = load_model(potential, device=device, dtype=dtype)
-        self.evaluator = Evaluator(potential, skin=skin, backend=backend)
+        if not isinstance(potential, Evaluator):
+            potential = Evaluator(potential, skin=skin, backend=backend)
+        self.evaluator = potential
         # Properties computed at every call beside the one asked for; an engine that will ask for
         # forces and then stress sets ("forces", "stress") and saves an evaluation.
         self.always: tuple[str, ...] = ()
+        own = [name for name in self.potential.outputs if name not in OUTPUTS]
+        known = type(self).implemented_properties if self.potential.has_energy else []
+        self.implemented_properties = [*known, *own]
 
     @property
     def potential(self) -> "Potential":
@@ -104,7 +114,8 @@ class Calculator(AseCalculator):
                 "stress is defined for cells periodic in three dimensions only, "
                 f"and pbc is {atoms.pbc.tolist()}; set atoms.pbc = True with a full cell"
             )
-        compute = ["energy", *sorted(asked - {"energy", "free_energy"})]
+        always = ["energy"] if self.potential.has_energy else []
+        compute = [*always, *sorted(asked - {"energy", "free_energy"})]
         charge, spin = charge_and_spin(atoms)
         values = self.evaluator(
             atoms.numbers,
@@ -115,7 +126,9 @@ class Calculator(AseCalculator):
             spin=spin,
             compute=compute,
         )
-        self.results.update(_as_results(values))
+        targets = self.potential.targets
+        whole = [n for n in targets if targets[n].target.scope == "structure"]
+        self.results.update(_as_results(values, (*RESPONSES[:2], *whole)))
 
 
 def charge_and_spin(atoms: Atoms) -> tuple[float, int]:
@@ -127,14 +140,16 @@ def charge_and_spin(atoms: Atoms) -> tuple[float, int]:
     return float(atoms.info.get("charge", 0.0)), int(atoms.info.get("spin", 1))
 
 
-def _as_results(values: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """Tensors of one structure in ASE's forms."""
+def _as_results(values: dict[str, torch.Tensor], whole: Collection[str]) -> dict[str, Any]:
+    """Tensors of one structure in ASE's forms; `whole` names those of the structure."""
     results: dict[str, Any] = {}
     for name, value in values.items():
         if name == "energy":
             results["energy"] = results["free_energy"] = float(value)
         elif name == "stress":
             results["stress"] = to_voigt(value.cpu())[0].numpy()
+        elif name in whole:
+            results[name] = value.cpu()[0].numpy()
         else:
             results[name] = value.cpu().numpy()
     return results

@@ -8,7 +8,7 @@ from ase import Atoms
 from dreibein.simulate.calculator import Calculator
 from dreibein.simulate.dynamics_config import DynamicsConfig
 from dreibein.simulate.dynamics_result import DynamicsResult
-from dreibein.simulate.evaluator import DEFAULT_SKIN
+from dreibein.simulate.evaluator import DEFAULT_SKIN, Evaluator
 from dreibein.simulate.integrators import Integrator, draw_velocities, rescale, still
 from dreibein.simulate.relaxation import relax_structure
 from dreibein.simulate.restarts import RESTART_NAME, read_restart
@@ -53,11 +53,12 @@ def run_dynamics(
     Raises:
         BlowUpError: Temperature, forces or distances left their bounds (a ValueError that says
             at which step); all files are kept.
+        OutOfDomainError: With alarms "stop", the first structure unlike the training data.
         ValueError: An unknown element, a folder that holds a run already, or a restart that
             does not fit.
     """
     folder = Path(folder)
-    calculator = Calculator(potential, skin=skin)
+    calculator = Calculator(Evaluator(potential, skin=skin, alarms=config.alarms))
     if restart:
         run = _continue(folder, calculator, config)
     elif atoms is None:

@@ -65,6 +65,11 @@ class DynamicsConfig(BaseModel):
         "requested temperature where that is more)",
     )
     max_force: float = Field(200.0, gt=0.0, description="Stop above this force in eV/Å")
+    alarms: Literal["warn", "stop", "record", "off"] = Field(
+        "warn",
+        description="What to do about structures unlike those of the training: warn once of each "
+        "kind, stop, only record, or do not look",
+    )
     min_distance: float = Field(
         0.4,
         ge=0.0,
@@ -99,6 +104,6 @@ class DynamicsConfig(BaseModel):
         """Return the choices that a restart must share with the run it continues."""
         free = {
             "steps", "duration_ps", "log_interval", "trajectory_interval", "restart_interval",
-            "max_temperature_k", "max_force", "min_distance",
+            "max_temperature_k", "max_force", "min_distance", "alarms",
         }  # fmt: skip
         return self.model_dump(exclude=free)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -47,6 +47,9 @@ class DynamicsResult(BaseModel):
     precision: str = Field(description="Precision of the network")
     skin_a: float = Field(description="Neighbor skin in Å")
     backend: str = Field(description="What evaluated the potential, and how it was made")
+    alarms: dict[str, Any] = Field(
+        default_factory=dict, description="Policy, counts by kind and first alarms of this leg"
+    )
 
 
 def summarize(
@@ -100,6 +103,7 @@ def summarize(
         precision=str(evaluator.potential.dtype).removeprefix("torch."),
         skin_a=evaluator.skin,
         backend=evaluator.frozen.describe(),
+        alarms=evaluator.alarms.summary(),
     )
     with atomic_path(folder / SUMMARY_NAME) as path:
         path.write_text(json.dumps(result.model_dump(), indent=2) + "\n")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dreibein.nn.frozen import FrozenPotential
     from dreibein.nn.potential import Potential
 
-    PotentialOrPath = Potential | FrozenPotential | str | Path
+    PotentialOrPath = Potential | FrozenPotential | Evaluator | str | Path
 
 # An off-diagonal entry of a box, relative to the diagonal one that it is compared with.
 _TOLERANCE = 1e-6
@@ -31,12 +31,14 @@ def make_evaluator(
     """An `Evaluator` of a potential, frozen or not, or of a model file.
 
     Args:
-        potential: As for `Calculator`.
+        potential: As for `Calculator`; an evaluator is returned as it is.
         device: Where to load a model file; a potential stays where it is.
         dtype: Precision to load a model file in, by default the one it was saved in.
         skin: Extra radius in Å of the neighbor list kept between calls.
         backend: "auto", "reference" or "fused".
     """
+    if isinstance(potential, Evaluator):
+        return potential
     if isinstance(potential, str | Path):
         from dreibein.models import load_model
 

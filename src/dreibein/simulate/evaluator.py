@@ -9,7 +9,9 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from dreibein.neighbors import SkinNeighbors
+from dreibein.nn.committee import FORCES_SPREAD, FrozenCommittee, freeze
 from dreibein.nn.frozen import FrozenPotential
+from dreibein.simulate.alarms import Alarms, Policy
 from dreibein.systems import make_structure
 
 if TYPE_CHECKING:
@@ -32,10 +34,13 @@ class Evaluator:
         potential: Its present weights are used, whatever becomes of them later; or frozen already.
         skin: Extra radius in Å of the neighbor list that is kept between calls.
         backend: "auto", "reference" or "fused", for a potential that is not frozen yet.
+        alarms: What to do about structures unlike those of the training: "warn", "stop", "record",
+            "off", or `Alarms` with ranges of your own.
 
     Attributes:
         potential: The potential.
         frozen: What evaluates it; `frozen.describe()` tells how.
+        alarms: What was found.
     """
 
     def __init__(
@@ -44,14 +49,19 @@ class Evaluator:
         *,
         skin: float = DEFAULT_SKIN,
         backend: str = "auto",
+        alarms: "Alarms | Policy" = "warn",
     ) -> None:
         if not skin >= 0.0:
             raise ValueError(f"the neighbor skin is {skin} Å, expected 0 or more")
         if not isinstance(potential, FrozenPotential):
-            potential = FrozenPotential(potential, backend)
+            potential = freeze(potential, backend)
         self.frozen = potential
+        self._committee = isinstance(potential, FrozenCommittee)
         self.potential = potential.potential
         self.skin = float(skin)
+        if isinstance(alarms, str):
+            alarms = Alarms.from_card(self.potential.card, alarms)
+        self.alarms = alarms
         self._cell, self._pbc = np.zeros((3, 3)), np.zeros(3, dtype=bool)
         self.forget()
 
@@ -84,10 +94,12 @@ class Evaluator:
             compute: Names that `Potential` knows ("energy", "energies", "forces", "stress", …).
 
         Returns:
-            name -> tensor on the potential's device, detached, in eV and Å.
+            name -> tensor on the potential's device, detached, in eV and Å; of a committee with
+            "forces" also "forces_spread".
 
         Raises:
             ValueError: An element the potential was not trained for.
+            OutOfDomainError: An alarm, with the policy "stop".
         """
         same = self._numbers is not None and np.array_equal(numbers, self._numbers)
         if not same or (charge, spin) != self._charge_and_spin:
@@ -103,7 +115,15 @@ class Evaluator:
         structure.pos = pos.to(device)
         structure.edge_index = pairs.edge_index.to(device)
         structure.shift = pairs.shift.to(device)
-        return self.frozen(structure, compute=tuple(compute))
+        assert self._numbers is not None
+        self.alarms.look(self._numbers, pos.numpy(), self._cell, pairs)
+        wanted = tuple(compute)
+        if self._committee and "forces" in wanted:
+            wanted = (*wanted, FORCES_SPREAD)
+        values = self.frozen(structure, compute=wanted)
+        if FORCES_SPREAD in values:
+            self.alarms.disagree(values[FORCES_SPREAD].cpu().numpy())
+        return values
 
     @property
     def pairs(self) -> NeighborPairs:

@@ -14,6 +14,7 @@ from ase import Atoms
 from torch import Tensor
 
 from dreibein.neighbors import attach_neighbors
+from dreibein.nn.committee import freeze
 from dreibein.nn.frozen import FrozenPotential
 from dreibein.simulate.records import AppendedFile, frame_text, with_results
 from dreibein.systems import atomic_path, from_ase, join
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from dreibein.nn.potential import Potential
 
 Progress = Callable[[int, int, str], None]
+NamedFrame = tuple[int, str, Atoms]  # index among all frames, "file, frame 17", structure
 
 BATCH_ATOMS = 2000
 """Atoms evaluated at once: enough to fill the cores of a small machine, little memory."""
@@ -60,31 +62,68 @@ def predict_structures(
             that was begun with other sources or another potential.
     """
     if not isinstance(potential, FrozenPotential):
-        potential = FrozenPotential(potential)
-    if batch_atoms < 1:
-        raise ValueError(f"a batch has at least 1 atom, not {batch_atoms}")
-    output = Path(output)
-    record = output.with_name(f"{output.name}.progress.json")
-    origin = {
-        "sources": [[str(path), Path(path).stat().st_size] for path in sources],
-        "potential": _fingerprint(potential.potential),
-    }
-    done, size = _begun(output, record, origin, overwrite)
-    file = AppendedFile(output, size)
-    try:
-        rest = itertools.islice(_frames(sources), done, None)
-        for batch in _batches(rest, batch_atoms):
-            file.append("".join(frame_text(frame) for frame in _evaluated(batch, potential)))
-            file.sync()
-            done += len(batch)
-            with atomic_path(record) as side:
-                Path(side).write_text(json.dumps(origin | {"frames": done, "bytes": file.size}))
+        potential = freeze(potential)
+    with Output(sources, potential, output, {}, overwrite) as file:
+        for batch in batches(read_frames(sources, file.done), batch_atoms):
+            file.write(evaluate_batch(batch, potential))
             if progress is not None:
-                progress(done, 0, batch[-1][0])
-    finally:
-        file.close()
-    record.unlink(missing_ok=True)
-    return done
+                progress(file.done, 0, batch[-1][1])
+        return file.done
+
+
+class Output:
+    """An extxyz file that grows by whole pieces, and beside it how far it came.
+
+    A context manager; left without an error, the frames are complete and the record goes.
+
+    Args:
+        sources: Files of structures.
+        potential: What evaluates them.
+        path: The file.
+        settings: What else must be the same for a run to go on.
+        overwrite: Replace what is there.
+
+    Attributes:
+        done: Frames in the file.
+
+    Raises:
+        ValueError: A finished output is there, or one that was begun otherwise.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[str | Path],
+        potential: FrozenPotential,
+        path: str | Path,
+        settings: dict[str, Any],
+        overwrite: bool,
+    ) -> None:
+        self._path = Path(path)
+        self._record = self._path.with_name(f"{self._path.name}.progress.json")
+        self._origin: dict[str, Any] = {
+            "sources": [[str(source), Path(source).stat().st_size] for source in sources],
+            "potential": _fingerprint(potential.potential),
+            **settings,
+        }
+        self.done, self._size = _begun(self._path, self._record, self._origin, overwrite)
+
+    def __enter__(self) -> "Output":
+        self._file = AppendedFile(self._path, self._size)
+        return self
+
+    def __exit__(self, kind: object, *error: object) -> None:
+        self._file.close()
+        if kind is None:
+            self._record.unlink(missing_ok=True)
+
+    def write(self, frames: Sequence[Atoms]) -> None:
+        """Append frames, and say so on disk."""
+        self._file.append("".join(frame_text(frame) for frame in frames))
+        self._file.sync()
+        self.done += len(frames)
+        with atomic_path(self._record) as side:
+            place = {"frames": self.done, "bytes": self._file.size}
+            Path(side).write_text(json.dumps(self._origin | place))
 
 
 def _begun(output: Path, record: Path, origin: dict[str, Any], overwrite: bool) -> tuple[int, int]:
@@ -96,7 +135,7 @@ def _begun(output: Path, record: Path, origin: dict[str, Any], overwrite: bool) 
         raise ValueError(f"{output} is there already; name another output, or overwrite it")
     before = json.loads(record.read_text())
     for name, value in origin.items():
-        if before[name] != value:
+        if before.get(name) != value:
             raise ValueError(
                 f"{output} was begun with another {name.removesuffix('s')}; name another output, "
                 "or overwrite it"
@@ -104,34 +143,50 @@ def _begun(output: Path, record: Path, origin: dict[str, Any], overwrite: bool) 
     return int(before["frames"]), int(before["bytes"])
 
 
-def _frames(sources: Sequence[str | Path]) -> Iterator[tuple[str, Atoms]]:
-    """Every frame with its name."""
+def read_frames(sources: Sequence[str | Path], skip: int = 0) -> Iterator[NamedFrame]:
+    """Every frame of some files but the first ones: (index, "file, frame 17", frame)."""
+    return itertools.islice(_all_frames(sources), skip, None)
+
+
+def _all_frames(sources: Sequence[str | Path]) -> Iterator[NamedFrame]:
+    index = 0
     for path in sources:
         try:
             for k, atoms in enumerate(ase.io.iread(path, index=":")):
-                yield f"{Path(path).name}, frame {k}", atoms
+                yield index, f"{Path(path).name}, frame {k}", atoms
+                index += 1
         except (ase.io.formats.UnknownFileTypeError, StopIteration) as error:
             raise ValueError(f"ASE reads no structures from {path}") from error
 
 
-def _batches(frames: Iterator[tuple[str, Atoms]], most: int) -> Iterator[list[tuple[str, Atoms]]]:
-    """Frames in order, as many at once as have `most` atoms together."""
-    batch: list[tuple[str, Atoms]] = []
+def batches(frames: Iterator[NamedFrame], most: int) -> Iterator[list[NamedFrame]]:
+    """Frames in order, as many at once as have `most` atoms together.
+
+    Raises:
+        ValueError: `most` below 1.
+    """
+    if most < 1:
+        raise ValueError(f"a batch has at least 1 atom, not {most}")
+    batch: list[NamedFrame] = []
     atoms = 0
-    for name, frame in frames:
+    for index, name, frame in frames:
         if batch and atoms + len(frame) > most:
             yield batch
             batch, atoms = [], 0
-        batch.append((name, frame))
+        batch.append((index, name, frame))
         atoms += len(frame)
     if batch:
         yield batch
 
 
-def _evaluated(batch: list[tuple[str, Atoms]], potential: FrozenPotential) -> list[Atoms]:
-    """The frames of a batch with their results."""
+def evaluate_batch(batch: list[NamedFrame], potential: FrozenPotential) -> list[Atoms]:
+    """The frames of a batch with their results.
+
+    Raises:
+        ValueError: An unknown element, naming the frame.
+    """
     structures = []
-    for name, atoms in batch:
+    for _, name, atoms in batch:
         structure = from_ase(atoms)
         try:
             potential.potential.check(structure)
@@ -139,16 +194,26 @@ def _evaluated(batch: list[tuple[str, Atoms]], potential: FrozenPotential) -> li
             raise ValueError(f"{name}: {error}") from error
         structures.append(attach_neighbors(structure, potential.potential.cutoff))
     together = join(structures).to(potential.potential.device)
-    found = potential(together, compute=("energy", "forces", "stress"))
+    model = potential.potential
+    derived = ("energy", "forces", "stress") if model.has_energy else ()
+    found = potential(together, compute=(*derived, *model.targets))
     values = {name: value.cpu() for name, value in found.items()}
-    ends = np.cumsum([len(atoms) for _, atoms in batch])
-    return [
+    ends = np.cumsum([len(atoms) for *_, atoms in batch])
+    frames = [
         with_results(atoms, _results(values, k, slice(end - len(atoms), end)), source=name)
-        for k, ((name, atoms), end) in enumerate(zip(batch, ends, strict=True))
+        for k, ((_, name, atoms), end) in enumerate(zip(batch, ends, strict=True))
     ]
+    for target, head in model.targets.items():
+        whole = head.target.scope == "structure"
+        for k, (frame, end) in enumerate(zip(frames, ends, strict=True)):
+            value = values[target][k] if whole else values[target][end - len(frame) : end]
+            (frame.info if whole else frame.arrays)[target] = value.numpy()
+    return frames
 
 
 def _results(values: dict[str, Tensor], k: int, rows: slice) -> dict[str, Any]:
+    if "energy" not in values:  # a model of targets alone
+        return {}
     results = {"energy": float(values["energy"][k]), "forces": values["forces"][rows].numpy()}
     stress = to_voigt(values["stress"][k])
     if bool(torch.isfinite(stress).all()):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from ase import units
 
+from dreibein.nn.committee import FORCES_SPREAD
+from dreibein.simulate.alarms import OutOfDomainError
 from dreibein.simulate.calculator import Calculator
 from dreibein.simulate.dynamics_config import DynamicsConfig
 from dreibein.simulate.dynamics_result import (
@@ -18,7 +20,7 @@ from dreibein.simulate.guards import BlowUpError, Bounds, find_bad_motion, find_
 from dreibein.simulate.integrators import Integrator
 from dreibein.simulate.records import AppendedFile, frame_text, with_results
 from dreibein.simulate.restarts import RestartPoint, write_restart
-from dreibein.simulate.thermo import COLUMNS, CONSERVED, PERIODIC, format_row
+from dreibein.simulate.thermo import COLUMNS, CONSERVED, DISAGREEMENT, PERIODIC, format_row
 
 Progress = Callable[[int, int, str], None]
 
@@ -73,7 +75,9 @@ class Run:
             while self.step < self.config.num_steps:
                 self._advance(progress)
         except BaseException as error:  # a full disk or an interrupt ends a run as well
-            stopped = error.reason if isinstance(error, BlowUpError) else repr(error)
+            stopped = repr(error)
+            if isinstance(error, BlowUpError | OutOfDomainError):
+                stopped = error.reason
             raise
         finally:
             result = summarize(
@@ -98,6 +102,8 @@ class Run:
             columns.append(CONSERVED)
         if self.atoms.pbc.all():
             columns.extend(PERIODIC)
+        if FORCES_SPREAD in self.calculator.results:
+            columns.append(DISAGREEMENT)
         self.thermo.append(",".join(columns) + "\n")
         self._log(temperature)
         self._frame()
@@ -168,6 +174,8 @@ class Run:
             tension = float(self.calculator.results["stress"][:3].sum())
             row["pressure_gpa"] = (2.0 * kinetic / volume - tension) / 3.0 / units.GPa
             row["volume_a3"] = volume
+        if FORCES_SPREAD in self.calculator.results:
+            row[DISAGREEMENT] = float(self.calculator.results[FORCES_SPREAD].max())
         self.thermo.append(format_row(row))
 
     def _frame(self) -> None:

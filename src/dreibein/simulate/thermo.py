@@ -9,6 +9,7 @@ import numpy as np
 COLUMNS = ("step", "time_fs", "potential_ev", "kinetic_ev", "total_ev", "temperature_k")
 CONSERVED = "conserved_ev"
 PERIODIC = ("pressure_gpa", "volume_a3")
+DISAGREEMENT = "force_disagreement_ev_per_a"  # of a committee: the largest of an atom
 
 _MEV_PER_EV = 1000.0
 
