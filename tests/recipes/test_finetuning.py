@@ -170,3 +170,31 @@ def test_an_imported_model_is_a_start_too(trained, tmp_path):
         folder=tmp_path / "run",
     )
     assert read_header(run.folder)["card"]["finetuned_from"]["level_of_theory"] == "PBE"
+
+
+def test_a_target_is_added_and_a_term_stays(tmp_path, clusters):
+    source = clusters(24)
+    frames = read(source, index=":")
+    for atoms in frames:
+        atoms.info["dipole"] = atoms.positions[0] - atoms.get_center_of_mass()
+    write(tmp_path / "dipoles.xyz", frames)
+    common = [*TINY, *SHORT, "data.validation=4", "data.test=4"]
+    first = train_run(
+        load_config(overrides=[f"data.sources={source}", *common, "model.terms=[zbl]"]),
+        folder=tmp_path / "first",
+    )
+    start = [f"finetune.model={first.folder}", *SHORT, "data.validation=4", "data.test=4"]
+    data = [f"data.sources={tmp_path / 'dipoles.xyz'}", "data.units.dipole=e*Å"]
+    config = load_config(overrides=[*data, *start, "model.targets=[dipole]"])
+    assert [term.term for term in config.model.terms] == ["zbl"]
+    run = train_run(config, folder=tmp_path / "second")
+    assert "dipole" in run.potential.outputs
+    again = train_run(
+        load_config(
+            overrides=[*data, f"finetune.model={run.folder}", *start[1:], "finetune.low_rank=1"]
+        ),
+        folder=tmp_path / "third",
+    )
+    kept = dict(again.potential.targets["dipole"].named_buffers())["spread"]
+    assert torch.equal(kept, run.potential.targets["dipole"].spread)
+    assert any(name.startswith("dipole") for name in again.before["test"].metrics)

@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,12 @@ from dreibein.models import build_potential, load_model, model_file, parse_confi
 from dreibein.nn import Potential
 from dreibein.recipes.config import FineTuneConfig, RunConfig
 from dreibein.recipes.config_file import OPEN
+from dreibein.recipes.targets import fit_targets
 from dreibein.systems.structures import join
 
 logger = logging.getLogger(__name__)
 
+NETWORK = "network."
 BATCH = 64  # frames evaluated at a time while references are fitted
 
 
@@ -72,8 +74,12 @@ def starting_potential(
         shift=float(trained.shift),
         dtype=dtype,
     )
-    _take_over(trained.network, potential.network, len(trained.elements), new)
-    if start.references == "refit" and "energy" in train_set.label_names:
+    for head in set(potential.targets) - set(trained.targets):
+        logger.info("the target %s is new: its head starts from random weights", head)
+    if set(potential.targets) - set(trained.targets):
+        fit_targets(potential, train_set)
+    _take_over(trained, potential, len(trained.elements), new)
+    if start.references == "refit" and potential.has_energy and "energy" in train_set.label_names:
         _refit_references(potential, train_set)
     return potential
 
@@ -84,8 +90,8 @@ def choose_weights(potential: Potential, start: FineTuneConfig) -> None:
     Raises:
         ValueError: `freeze` names weights that do not occur, or leaves none.
     """
-    network = potential.network
-    names = [name for name, _ in network.named_parameters()]
+    moving = dict(_weights(potential))
+    names = list(moving)
     for beginning in start.freeze:
         if not any(_below(name, beginning) for name in names):
             parts = sorted({".".join(n.split(".")[:k]) for n in names for k in (1, 2)})
@@ -97,24 +103,23 @@ def choose_weights(potential: Potential, start: FineTuneConfig) -> None:
     frozen = {n for n in names if any(_below(n, beginning) for beginning in start.freeze)}
     if frozen == set(names):
         raise ValueError("finetune.freeze leaves no weight to train: name less")
-    for name, weight in network.named_parameters():
+    for name, weight in moving.items():
         weight.requires_grad_(name not in frozen and not start.low_rank)
     if start.low_rank:
         for name in names:
             if name not in frozen:
-                _lower(network, name, start.low_rank)
-    moving = sum(p.numel() for p in network.parameters() if p.requires_grad)
+                _lower(potential, name, start.low_rank)
     logger.info(
         "%s of %s weights move%s",
-        f"{moving:,}",
-        f"{sum(p.numel() for p in network.parameters()):,}",
+        f"{sum(p.numel() for p in potential.parameters() if p.requires_grad):,}",
+        f"{sum(p.numel() for p in potential.parameters()):,}",
         f", matrices by updates of rank {start.low_rank}" if start.low_rank else "",
     )
 
 
 def merge_low_rank(potential: Potential) -> None:
     """Write updates of low rank into the weights; the network is a plain one again."""
-    for module in list(potential.network.modules()):
+    for module in list(potential.modules()):
         for name in list(getattr(module, "parametrizations", {})):
             parametrize.remove_parametrizations(module, name, leave_parametrized=True)
     potential.requires_grad_(True)
@@ -151,20 +156,29 @@ def _below(name: str, beginning: str) -> bool:
     return name == beginning or name.startswith(beginning.rstrip(".") + ".")
 
 
-def _lower(network: nn.Module, name: str, rank: int) -> None:
+def _weights(potential: Potential) -> Iterator[tuple[str, nn.Parameter]]:
+    """Weights by the names that `freeze` takes: those of the network without its prefix."""
+    for name, weight in potential.named_parameters():
+        yield name.removeprefix(NETWORK), weight
+
+
+def _lower(potential: Potential, name: str, rank: int) -> None:
     """Let a matrix move by a product of inner dimension `rank`; smaller weights stay."""
-    place, _, last = name.rpartition(".")
-    module = network.get_submodule(place)
+    whole = name if name.split(".")[0] in ("targets", "terms") else NETWORK + name
+    place, _, last = whole.rpartition(".")
+    module = potential.get_submodule(place)
     weight = getattr(module, last)
     if weight.dim() >= 2 and min(weight.shape[-2:]) > rank:
         parametrize.register_parametrization(module, last, LowRank(weight, rank))
 
 
 @torch.no_grad()
-def _take_over(trained: nn.Module, network: nn.Module, known: int, new: Sequence[int]) -> None:
+def _take_over(trained: Potential, potential: Potential, known: int, new: Sequence[int]) -> None:
     """Copy weights; tables with a row per element get mean rows for the new ones."""
-    weights, goal = trained.state_dict(), network.state_dict()
+    weights, goal = trained.state_dict(), potential.state_dict()
     for name, value in weights.items():
+        if name not in goal or name == "reference":
+            continue  # a target that is left out; references, which are set
         target = goal[name]
         if target.shape == value.shape:
             target.copy_(value)
