@@ -72,6 +72,21 @@ def test_resolution_is_the_width_of_a_sharp_line():
     assert above[-1] - above[0] == pytest.approx(20.0, abs=2.0)
 
 
+def test_the_shift_of_velocity_verlet_is_undone():
+    """x_(n+1) = 2 x_n - x_(n-1) - (omega dt)^2 x_n moves too fast by (omega dt)^2 / 24."""
+    omega, frames = 2.0 * np.pi * 3500.0 * CM_PER_FS, [1.0, 1.0]
+    for _ in range(FRAMES):
+        frames.append((2.0 - (omega * DT) ** 2) * frames[-1] - frames[-2])
+    response = Response(np.array(frames)[:, None] * np.eye(3)[:1], None, "")
+    raw = bands_of(response, DT, TEMPERATURE)
+    right = bands_of(response, DT, TEMPERATURE, timestep_fs=DT)
+    places = [bands.wavenumbers[bands.infrared.argmax()] for bands in (raw, right)]
+    assert places[0] - 3500.0 > 200.0
+    assert places[1] == pytest.approx(3500.0, abs=1.5)
+    areas = [np.trapezoid(bands.infrared, bands.wavenumbers) for bands in (raw, right)]
+    assert areas[1] == pytest.approx(areas[0], rel=5e-3)
+
+
 def test_integral_is_the_mean_square_rate():
     series = np.cumsum(np.random.default_rng(0).normal(size=(4000, 2)), axis=0)
     slow = np.array([np.convolve(series[:, k], np.hanning(41), "valid") for k in range(2)]).T
@@ -158,6 +173,7 @@ def test_reading_is_that_of_ase(trajectory_file):
     found = read_trajectory(trajectory_file)
     frames = ase.io.read(trajectory_file, ":")
     assert found.dt_fs == 2.0
+    assert found.timestep_fs == 0.5
     assert found.positions.shape == (600, 3, 3)
     np.testing.assert_allclose(found.positions[37], frames[37].positions, atol=1e-12)
     kinetic = np.mean([atoms.get_kinetic_energy() for atoms in frames])

@@ -93,6 +93,7 @@ def find_spectrum(
         temperature,
         resolution=config.resolution,
         correction=config.correction,
+        timestep_fs=trajectory.timestep_fs,
     )
     lines = []
     if not trajectory.atoms.pbc.any():
@@ -105,6 +106,7 @@ def find_spectrum(
     length = len(trajectory.positions) * trajectory.dt_fs / 1000.0
     facts = {
         "trajectory": f"{length:.1f} ps, a frame every {trajectory.dt_fs:g} fs",
+        "time step": f"{trajectory.timestep_fs:g} fs, its shift of frequencies undone",
         "temperature": f"{temperature:.0f} K",
         "dipoles": response.source,
         "resolution": f"{config.resolution:g} cm⁻¹ (cos² window on the autocorrelation)",

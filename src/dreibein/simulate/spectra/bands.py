@@ -69,6 +69,7 @@ def bands_of(
     *,
     resolution: float = 10.0,
     correction: QuantumCorrection = "harmonic",
+    timestep_fs: float = 0.0,
     highest: float = 4500.0,
 ) -> Bands:
     """Absorption A(nu) = N_A / (12 eps0 c^2 kT) P(nu), P the spectrum of the dipole's rate.
@@ -84,6 +85,8 @@ def bands_of(
         temperature: In K.
         resolution: Width in cm^-1 of a sharp line.
         correction: Quantum correction, see `quantum_factor`.
+        timestep_fs: Of the velocity Verlet steps, whose shift of frequencies is undone: a mode
+            omega moves at w with sin(w dt / 2) = omega dt / 2. 0 leaves them as they are.
         highest: Largest wavenumber kept.
 
     Raises:
@@ -98,7 +101,10 @@ def bands_of(
     thermal = units.kB * temperature * _AMU
     grid, power = rate_spectrum(response.dipole, dt_fs, resolution=resolution)
     kept = grid <= min(highest, limit)
-    factor = quantum_factor(grid, temperature, correction) / thermal
+    half_angle = np.pi * grid * 1e-13 * units._c * timestep_fs
+    true = grid * np.sinc(half_angle / np.pi)
+    # the area of a band stays
+    factor = quantum_factor(true, temperature, correction) / thermal / np.cos(half_angle)
     raman = None
     if response.polarizability is not None:
         alpha = response.polarizability * VOLUME
@@ -107,7 +113,7 @@ def bands_of(
         isotropic = rate_spectrum(mean, dt_fs, resolution=resolution)[1]
         anisotropic = 1.5 * rate_spectrum(rest, dt_fs, resolution=resolution)[1]
         raman = ((45.0 * isotropic + 7.0 * anisotropic) * factor)[kept]
-    return Bands(grid[kept], (INFRARED * power * factor)[kept], raman)
+    return Bands(true[kept], (INFRARED * power * factor)[kept], raman)
 
 
 def name_peaks(wavenumbers: np.ndarray, heights: np.ndarray, lines: Lines | None) -> list[Peak]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dreibein.nn.potential import Potential
 
 _TIME = re.compile(r"\btime_fs=([-+0-9.eE]+)")
+_STEP = re.compile(r"\bstep=([0-9]+)")
 _PROPERTIES = re.compile(r"\bProperties=(\S+)")
 _BATCH_ATOMS = 1000
 
@@ -29,12 +30,14 @@ class Trajectory:
         positions: [T, N, 3] in Å.
         dt_fs: Time between frames in fs.
         temperature: Mean kinetic temperature in K; NaN where no momenta are kept.
+        timestep_fs: Step of the integrator in fs; 0 where frames do not say their step.
     """
 
     atoms: Atoms
     positions: np.ndarray
     dt_fs: float
     temperature: float
+    timestep_fs: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,10 @@ def read_trajectory(path: str | Path) -> Trajectory:
         kinetic = 0.5 * (np.square(numbers("momenta")) / first.get_masses()[:, None]).sum((1, 2))
         freedoms = max(1, 3 * count - 3)
         temperature = float(2.0 * kinetic.mean() / (freedoms * units.kB))
-    return Trajectory(first, numbers("pos"), float(steps[0]), temperature)
+    numbered = [int(found[1]) for line in comments[:2] if (found := _STEP.search(line))]
+    between = numbered[1] - numbered[0] if len(numbered) == 2 else 0
+    timestep = float(steps[0]) / between if between > 0 else 0.0
+    return Trajectory(first, numbers("pos"), float(steps[0]), temperature, timestep)
 
 
 def _columns(comment: str) -> tuple[dict[str, int], int]:
