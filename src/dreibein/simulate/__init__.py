@@ -7,7 +7,6 @@ from dreibein.simulate.dynamics_config import DynamicsConfig
 from dreibein.simulate.engines import standard_box
 from dreibein.simulate.evaluator import Evaluator
 from dreibein.simulate.export import export_potential, read_export
-from dreibein.simulate.export import export_potential, read_export
 from dreibein.simulate.guards import BlowUpError
 from dreibein.simulate.ipi_driver import ipi_driver
 from dreibein.simulate.lammps_fix import lammps_fix, lammps_system, open_lammps
@@ -34,7 +33,6 @@ __all__ = [
     "Speed",
     "available_backends",
     "export_potential",
-    "export_potential",
     "ipi_driver",
     "lammps_fix",
     "lammps_system",
@@ -44,7 +42,6 @@ __all__ = [
     "openmm_force",
     "openmm_system",
     "predict_structures",
-    "read_export",
     "read_export",
     "read_thermo",
     "relax_structure",
