@@ -26,6 +26,7 @@ QUANTITIES = {
     "forces": "forces",
     "stress": "stress",
 }
+_KEYS = ("energy_mae_mev", "forces_mae_mev_per_a", "stress_mae_mev_per_a3")
 _WORST_SHOWN = 3
 _STYLE = {"passed": "green", "failed": "bold red", "not claimed": "yellow", "skipped": "yellow"}
 
@@ -94,7 +95,7 @@ def evaluate(
             predictions_path=output / "predictions.npz" if output else None,
         )
     evaluation.model = describe_model(model, potential)
-    if checks:
+    if checks and potential.has_energy:
         evaluation.checks = measure(potential, dataset)
     if output is not None:
         evaluation.save(output / "evaluation.json")
@@ -132,7 +133,12 @@ def show(evaluation: "Evaluation") -> None:
     from dreibein.cli.console import out
 
     _show_choices(evaluation)
-    out.print(_error_table(evaluation))
+    if evaluation.metrics.keys() & set(_KEYS):
+        out.print(_error_table(evaluation))
+    if evaluation.targets:
+        out.print(_target_table(evaluation))
+    if any(target.elements for target in evaluation.targets):
+        out.print(_target_element_table(evaluation))
     if len(evaluation.elements) > 1:
         out.print(_element_table(evaluation))
     if evaluation.config_types:
@@ -201,6 +207,25 @@ def _error_table(evaluation: "Evaluation") -> Any:
         if quantity == "stress":
             gpa = [_number(GPA_PER_MEV_A3 * error) for error in (mae, rmse)]
             table.add_row("", *gpa, "GPa", "")
+    return table
+
+
+def _target_table(evaluation: "Evaluation") -> Any:
+    from dreibein.evaluate.report.formats import percent
+
+    columns = ("", "MAE", "RMSE", "unit", "scatter of labels", "RMSE / scatter")
+    table = _table("Targets", *columns)
+    for t in evaluation.targets:
+        share = "" if t.relative is None else percent(t.relative, 1.0)
+        table.add_row(t.name, _number(t.mae), _number(t.rmse), t.unit, _number(t.scatter), share)
+    return table
+
+
+def _target_element_table(evaluation: "Evaluation") -> Any:
+    table = _table("Targets by element", "", "element", "MAE", "RMSE", "unit")
+    for target in evaluation.targets:
+        for symbol, (mae, rmse) in target.elements.items():
+            table.add_row(target.name, symbol, _number(mae), _number(rmse), target.unit)
     return table
 
 

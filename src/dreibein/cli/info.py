@@ -56,6 +56,12 @@ def show(facts: Mapping[str, Any]) -> None:
         "simulates with": facts["simulates with"],
         "written with": _words(facts["versions"]),
     }
+    if not facts["energy"]:
+        for name in ("output scale", "shift per atom", "references"):
+            del lines[name]
+    if facts["targets"]:
+        words = [f"{name} ({what})" for name, what in facts["targets"].items()]
+        lines["targets"] = "; ".join(words) + "; by the reference, whatever the backend"
     for name, value in lines.items():
         out.print(f"[bold]{name:<16}[/] {escape(str(value))}")
     out.print("[bold]card[/]")

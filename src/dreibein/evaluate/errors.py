@@ -203,7 +203,13 @@ class ErrorMeter:
 
     def metric_name(self, quantity: str, statistic: str) -> str:
         """The key of one error in `compute`."""
-        return metric_name(quantity, statistic, self._units.get(quantity))
+        return metric_name(quantity, statistic, self.unit(quantity))
+
+    def unit(self, quantity: str) -> str:
+        """Unit of a quantity's errors."""
+        if quantity in UNIT_TEXT:
+            return UNIT_TEXT[quantity]
+        return self._units.get(quantity) or (FIELDS[quantity].unit if quantity in FIELDS else "")
 
     def scatter(self, quantity: str) -> float | None:
         """Scatter of the labels seen: the RMSE of predicting their means; None where unknown.

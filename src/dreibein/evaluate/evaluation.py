@@ -9,7 +9,7 @@ import torch
 from ase.data import chemical_symbols
 from torch_geometric.data import Batch
 
-from dreibein.evaluate.errors import MEV, UNIT_TEXT, ErrorMeter
+from dreibein.evaluate.errors import MEV, QUANTITIES, UNIT_TEXT, ErrorMeter
 from dreibein.evaluate.frames import (
     FrameRow,
     Frames,
@@ -18,7 +18,13 @@ from dreibein.evaluate.frames import (
     worst_frames,
 )
 from dreibein.evaluate.predictions import PredictionCollector
-from dreibein.evaluate.records import ElementErrors, Evaluation, GroupErrors, Timing
+from dreibein.evaluate.records import (
+    ElementErrors,
+    Evaluation,
+    GroupErrors,
+    TargetErrors,
+    Timing,
+)
 from dreibein.neighbors import attach_neighbors
 from dreibein.systems import join
 
@@ -83,6 +89,7 @@ def evaluate_potential(
         units=dict(UNIT_TEXT),
         counts=_counts(rows, meter),
         elements=_elements(rows, meter),
+        targets=_targets(meter),
         config_types=_groups(rows, meter),
         worst=worst_frames(rows, dataset, by="forces"),
         worst_energies=worst_frames(rows, dataset, by="energy"),
@@ -108,7 +115,10 @@ def _running(metrics: dict[str, float]) -> str:
     if forces is not None:
         return f"forces {forces:.3g} meV/Å"
     energy = metrics.get("energy_per_atom_mae_mev")
-    return "" if energy is None else f"energy {energy:.3g} meV/atom"
+    if energy is not None:
+        return f"energy {energy:.3g} meV/atom"
+    name, value = next(iter(metrics.items()), ("", 0.0))
+    return f"{name.partition('_mae')[0]} {value:.3g}" if name else ""
 
 
 def _spread(rows: list[FrameRow]) -> dict[str, float]:
@@ -140,6 +150,33 @@ def _elements(rows: list[FrameRow], meter: ErrorMeter) -> list[ElementErrors]:
         ElementErrors(symbol=chemical_symbols[z], z=z, atoms=int(atoms[z]), **errors)
         for z, errors in meter.by_element().items()
     ]
+
+
+def _targets(meter: ErrorMeter) -> list[TargetErrors]:
+    found, metrics = [], meter.compute()
+    for name in meter.quantities:
+        if name in QUANTITIES:
+            continue
+        keys = [meter.metric_name(name, statistic) for statistic in ("mae", "rmse")]
+        by_element = meter.by_element(name)
+        scatter, rmse = meter.scatter(name), metrics[keys[1]]
+        found.append(
+            TargetErrors(
+                name=name,
+                unit=meter.unit(name),
+                scope="atom" if by_element else "structure",
+                values=meter.counts()[name],
+                mae=metrics[keys[0]],
+                rmse=rmse,
+                scatter=scatter,
+                relative=rmse / scatter if scatter else None,
+                elements={
+                    chemical_symbols[z]: (errors[keys[0]], errors[keys[1]])
+                    for z, errors in by_element.items()
+                },
+            )
+        )
+    return found
 
 
 def _groups(rows: list[FrameRow], meter: ErrorMeter) -> list[GroupErrors]:

@@ -7,7 +7,7 @@ from typing import Any
 from ase.data import chemical_symbols
 
 from dreibein.models import load_model, model_file, read_header
-from dreibein.nn import FrozenPotential, backends_of
+from dreibein.nn import FrozenPotential, Potential, backends_of
 
 
 def model_facts(path: str | Path) -> dict[str, Any]:
@@ -23,6 +23,7 @@ def model_facts(path: str | Path) -> dict[str, Any]:
     file = model_file(path)
     header, potential = read_header(file), load_model(file)
     config = dict(header["config"])
+    config = {k: v for k, v in config.items() if k not in ("energy", "targets")}  # said below
     references, there = potential.reference_energies, backends_of(potential)
     return {
         "file": str(file),
@@ -36,6 +37,8 @@ def model_facts(path: str | Path) -> dict[str, Any]:
         "cutoff": potential.cutoff,
         "precision": header["dtype"],
         "units": header["units"],
+        "energy": potential.has_energy,
+        "targets": target_facts(potential),
         "scale": float(potential.scale),
         "shift": float(potential.shift),
         "reference_energies": {chemical_symbols[z]: e for z, e in references.items()},
@@ -44,3 +47,18 @@ def model_facts(path: str | Path) -> dict[str, Any]:
         "versions": header["versions"],
         "card": header["card"],
     }
+
+
+def target_facts(potential: Potential) -> dict[str, str]:
+    """What a model predicts beside the energy, in words by name."""
+    found = {}
+    for name, head in potential.targets.items():
+        target = head.target
+        kind = f"irreps {target.irreps}" if target.irreps else f"rank {target.rank}"
+        signs = [s for s in ("symmetric", "antisymmetric", "traceless") if getattr(target, s)]
+        unit = target.unit or "no unit"
+        found[name] = ", ".join([kind, *signs, f"one per {target.scope}", unit])
+        if name == "dipole":
+            part = "charges and dipoles of atoms" if head.with_charges else "dipoles of atoms"
+            found[name] += f", from {part}"
+    return found

@@ -38,6 +38,8 @@ class Predictions:
         cell: [F, 3, 3] Å, zeros when none.
         pbc: [F, 3].
         z: Atomic numbers [A].
+        targets: Reference and prediction of every other label by name, each [F, components] or
+            [A, components].
     """
 
     frame: Array
@@ -54,6 +56,7 @@ class Predictions:
     cell: Array
     pbc: Array
     z: Array
+    targets: dict[str, tuple[Array, Array]] = field(default_factory=dict)
 
     def offsets(self) -> Array:
         """First atom of each frame, and the number of atoms at the end [F + 1]."""
@@ -65,7 +68,9 @@ class Predictions:
 
     def save(self, path: str | Path) -> None:
         """Write one compressed npz, whole or not at all."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "targets"}
+        for name, (reference, prediction) in self.targets.items():
+            arrays |= {f"target_{name}": reference, f"predicted_{name}": prediction}
         with atomic_path(path) as side:
             np.savez_compressed(side, **arrays)
 
@@ -76,10 +81,12 @@ class Predictions:
         Raises:
             ValueError: The file is no such npz.
         """
-        names = [f.name for f in fields(cls)]
+        names = [f.name for f in fields(cls) if f.name != "targets"]
         try:
             with np.load(path, allow_pickle=False) as file:
-                return cls(**{name: file[name] for name in names})
+                own = [n.removeprefix("target_") for n in file.files if n.startswith("target_")]
+                targets = {n: (file[f"target_{n}"], file[f"predicted_{n}"]) for n in own}
+                return cls(**{name: file[name] for name in names}, targets=targets)
         except (KeyError, EOFError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"{path} does not hold predictions of this version ({error}); "
@@ -126,6 +133,13 @@ class PredictionCollector:
         self._append("pbc", _numpy(structures.pbc))
         self._append("z", z.astype(np.uint8))
 
+        for name, value in predictions.items():
+            if name not in ("energy", "forces", "stress") and name in structures:
+                value = value.reshape(value.shape[0], -1)
+                shape = (value.shape[0], value.shape[1])
+                self._append(f"target_{name}", _label(structures, name, shape))
+                self._append(f"predicted_{name}", _numpy(value))
+
     def _append(self, name: str, value: Array) -> None:
         self._parts.setdefault(name, []).append(value)
 
@@ -134,7 +148,9 @@ class PredictionCollector:
         joined = {name: np.concatenate(parts) for name, parts in self._parts.items()}
         for name in ("stress_reference", "stress_prediction"):
             joined.setdefault(name, np.zeros((0, 6)))
-        return Predictions(**joined)
+        own = [n.removeprefix("target_") for n in joined if n.startswith("target_")]
+        targets = {n: (joined.pop(f"target_{n}"), joined.pop(f"predicted_{n}")) for n in own}
+        return Predictions(**joined, targets=targets)
 
 
 def _numpy(tensor: Tensor) -> Array:

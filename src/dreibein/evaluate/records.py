@@ -23,6 +23,34 @@ class ElementErrors(BaseModel):
     forces_rmse_mev_per_a: float
 
 
+class TargetErrors(BaseModel):
+    """Errors of one label beside energy, forces and stress, in its unit.
+
+    Attributes:
+        name: Of the label.
+        unit: Of everything here, inside the package.
+        scope: "structure" or "atom".
+        values: Numbers compared: components of structures or atoms.
+        mae: Over all components.
+        rmse: Likewise.
+        scatter: RMSE of predicting the means of the labels (see `ErrorMeter.scatter`).
+        relative: RMSE over scatter.
+        elements: MAE and RMSE by symbol, of labels of atoms.
+    """
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")
+
+    name: str
+    unit: str
+    scope: str
+    values: int
+    mae: float
+    rmse: float
+    scatter: float | None
+    relative: float | None
+    elements: dict[str, tuple[float, float]] = Field(default_factory=dict)
+
+
 class GroupErrors(BaseModel):
     """Errors of the frames of one `config_type`."""
 
@@ -97,7 +125,8 @@ class Evaluation(BaseModel):
             deviation of energies per atom (isolated atoms subtracted) and of stress.
         units: Unit of each quantity.
         counts: Frames, atoms, and labels of each kind.
-        elements: By element.
+        elements: Forces by element.
+        targets: Every label beside energy, forces and stress.
         config_types: By group; empty when there is at most one.
         worst: By force error, worst first; by energy error where there are no forces.
         worst_energies: By energy error per atom.
@@ -115,6 +144,7 @@ class Evaluation(BaseModel):
     units: dict[str, str]
     counts: dict[str, int]
     elements: list[ElementErrors]
+    targets: list[TargetErrors] = Field(default_factory=list)
     config_types: list[GroupErrors]
     worst: list[FrameErrors]
     worst_energies: list[FrameErrors]

@@ -39,7 +39,8 @@ def backends_of(potential: Potential) -> tuple[str, ...]:
 
     A network offers "fused" by a method `engine()` that returns an `Engine`, on the CPU.
     """
-    fused = hasattr(potential.network, "engine") and potential.device.type == "cpu"
+    able = hasattr(potential.network, "engine") and potential.has_energy
+    fused = able and potential.device.type == "cpu"
     return BACKENDS if fused else BACKENDS[:1]
 
 
@@ -94,7 +95,9 @@ class FrozenPotential:
             return f"reference (autograd, {self._precision})"
         described = f"fused ({self._engine.describe()}, {self._precision})"
         terms = ", ".join(term.describe() for term in self.potential.terms)
-        return f"{described} + {terms} by autograd" if terms else described
+        described = f"{described} + {terms} by autograd" if terms else described
+        targets = ", ".join(self.potential.targets)
+        return f"{described}; {targets} by the reference" if targets else described
 
     def __call__(
         self, structures: Data, compute: Iterable[str] = ("energy", "forces")
@@ -105,6 +108,10 @@ class FrozenPotential:
         with a charge or spin that the network embeds) comes from the potential itself.
         """
         wanted = frozenset(compute)
+        targets = wanted & frozenset(self.potential.targets)
+        if self._engine is not None and targets and wanted != targets:
+            found = self.potential(structures, compute=tuple(targets))
+            return found | self(structures, compute=tuple(wanted - targets))
         in_field = self.potential.field_order and has_field(structures)
         in_state = getattr(self.potential.network, "in_state", None)
         beyond = in_field or (in_state is not None and in_state(structures))

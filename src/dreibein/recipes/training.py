@@ -375,7 +375,8 @@ def _evaluate(
         evaluation.data = {**side.provenance, "split": name}
         if last:
             frames = [side[k] for k in choose_frames(len(side))]
-            evaluation.checks = run_checks(potential, frames)
+            if potential.has_energy:
+                evaluation.checks = run_checks(potential, frames)
         evaluation.save(folder / f"evaluation{suffix}.json")
         found[name] = evaluation
         logger.info(

@@ -19,7 +19,7 @@ from dreibein.evaluate.report.figures import (
     sample,
     symbol,
 )
-from dreibein.evaluate.report.formats import digits, whole
+from dreibein.evaluate.report.formats import digits, percent, whole
 from dreibein.evaluate.report.histograms import histograms
 from dreibein.evaluate.report.markup import Section, Spec, figure, grid, paragraph
 from dreibein.evaluate.report.run import EVALUATE, RunRecord
@@ -53,6 +53,7 @@ def parity_section(record: RunRecord) -> Section:
         )
     builders = (energy_parity, force_parity, stress_parity)
     found = [f for build in builders if (f := build(predictions, evaluation)) is not None]
+    found += target_parities(predictions, evaluation)
     crowded = len(found) > 2
     plots = [
         figure(
@@ -156,6 +157,46 @@ def stress_parity(predictions: Predictions, evaluation: Evaluation) -> Found:
     return "stress", spec, note + _drawn(shown, total, "components")
 
 
+def target_parities(
+    predictions: Predictions, evaluation: Evaluation
+) -> list[tuple[str, Spec, str]]:
+    """Every other label, component by component; labels of atoms colored by element."""
+    found = []
+    for target in evaluation.targets:
+        if target.name not in predictions.targets:
+            continue
+        reference, prediction = predictions.targets[target.name]
+        width = reference.shape[1]
+        rows = np.arange(reference.size) // width
+        z = predictions.z[rows] if target.scope == "atom" else np.zeros(len(rows), dtype=int)
+        reference, prediction = reference.ravel(), prediction.ravel()
+        finite = np.flatnonzero(np.isfinite(reference) & np.isfinite(prediction))
+        error = np.abs(prediction - reference)[finite]
+        drawn = finite[sample(error, MAX_FORCE_POINTS, keep=LARGEST_KEPT)]
+        numbers, counts = np.unique(z[drawn], return_counts=True)
+        groups = [
+            Points(
+                symbol(int(number)) if number else "structures",
+                element_color(int(number)) if number else BLUE,
+                reference[drawn[z[drawn] == number]],
+                prediction[drawn[z[drawn] == number]],
+            )
+            for number in numbers[np.argsort(-counts)]  # rare elements on top
+        ]
+        spec = parity_figure(
+            groups,
+            quantity=target.name,
+            unit=target.unit or "1",
+            evaluation=evaluation,
+            legend=target.scope == "atom",
+        )
+        what = "numbers" if width == 1 else "components"
+        share = "the scatter of the labels, about each element's mean"
+        note = f"In brackets: RMSE over {share if target.scope == 'atom' else share[:26]}. "
+        found.append((target.name, spec, note + _drawn(len(drawn), len(finite), what)))
+    return found
+
+
 def _drawn(shown: int, total: int, what: str) -> str:
     if shown == total:
         return f"All {whole(total)} {what}."
@@ -174,7 +215,7 @@ def parity_figure(
     legend: bool,
 ) -> Spec:
     """Parity above, difference below, one x axis."""
-    small, factor = (unit, 1.0) if unit == "GPa" else (f"m{unit}", MEV)
+    small, factor = (f"m{unit}", MEV) if unit.startswith("eV/") else (unit, 1.0)
     traces: list[Spec] = []
     for points in groups:
         common = {
@@ -228,7 +269,12 @@ def parity_figure(
 def _numbers(quantity: str, evaluation: Evaluation) -> Spec:
     """MAE and RMSE in the corner that the diagonal leaves free."""
     lines = []
-    for statistic in ("mae", "rmse"):
+    for target in evaluation.targets:
+        if target.name == quantity:
+            lines += [f"MAE {digits(target.mae)} {target.unit}"]
+            share = "" if target.relative is None else f" ({percent(target.relative, 1.0)})"
+            lines += [f"RMSE {digits(target.rmse)} {target.unit}{share}"]
+    for statistic in ("mae", "rmse") if not lines else ():
         value = evaluation.metrics.get(metric_name(quantity, statistic))
         if value is not None:
             gpa = quantity == "stress"
