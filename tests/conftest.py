@@ -1,9 +1,13 @@
 """Shared fixtures: deterministic hypothesis, and reference data that may be absent."""
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Triton reads it when it is imported, by whichever test comes first; nothing else uses Triton here
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 settings.register_profile(
     "dreibein",

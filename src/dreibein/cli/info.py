@@ -53,7 +53,7 @@ def show(facts: Mapping[str, Any]) -> None:
         "shift per atom": f"{facts['shift']:.6g} {energy}",
         "references": f"{references} {energy}",
         "backends": "; ".join(facts["backends"].values()),
-        "simulates with": facts["simulates with"],
+        "simulates with": f"{facts['simulates with']}; on a GPU {facts['on a GPU']}",
         "written with": _words(facts["versions"]),
     }
     if not facts["energy"]:

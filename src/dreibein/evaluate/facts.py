@@ -4,10 +4,12 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import torch
 from ase.data import chemical_symbols
 
 from dreibein.models import load_model, model_file, read_header
 from dreibein.nn import FrozenPotential, Potential, backends_of
+from dreibein.nn.frozen import sums_on
 
 
 def model_facts(path: str | Path) -> dict[str, Any]:
@@ -44,6 +46,7 @@ def model_facts(path: str | Path) -> dict[str, Any]:
         "reference_energies": {chemical_symbols[z]: e for z, e in references.items()},
         "backends": {name: FrozenPotential(potential, name).describe() for name in there},
         "simulates with": FrozenPotential(potential).backend,
+        "on a GPU": sums_on(potential, torch.device("cuda")),
         "versions": header["versions"],
         "card": header["card"],
     }

@@ -1,7 +1,8 @@
 """A potential at fixed weights, evaluated by the fastest way that its network has."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -16,7 +17,7 @@ from dreibein.systems.graphs import batch_index
 
 logger = logging.getLogger(__name__)
 
-BACKENDS = ("reference", "fused")
+BACKENDS = ("reference", "fused", "cuda")
 FUSED_OUTPUTS = frozenset(("energy", "energies", "forces", "stress", "virial"))
 
 
@@ -37,11 +38,31 @@ class Engine(Protocol):
 def backends_of(potential: Potential) -> tuple[str, ...]:
     """Names of the ways in which this potential can be evaluated; "reference" is always there.
 
-    A network offers "fused" by a method `engine()` that returns an `Engine`, on the CPU.
+    A network offers "fused" by a method `engine()` that returns an `Engine`, on the CPU, and "cuda"
+    by a method `sums_backend(device, dtype)` that answers so.
     """
-    able = hasattr(potential.network, "engine") and potential.has_energy
-    fused = able and potential.device.type == "cpu"
-    return BACKENDS if fused else BACKENDS[:1]
+    network: Any = potential.network
+    there = ["reference"]
+    able = hasattr(network, "engine") and potential.has_energy
+    if able and potential.device.type == "cpu":
+        there.append("fused")
+    if sums_on(potential, potential.device) == "cuda":
+        there.append("cuda")
+    return tuple(there)
+
+
+def sums_on(potential: Potential, device: torch.device) -> str:
+    """What would take the network's sums over edges on a device: "cuda" for Triton's operators.
+
+    "fused" or "reference" otherwise.
+    """
+    network: Any = potential.network
+    if not hasattr(network, "sums_backend"):
+        return "reference"
+    try:
+        return str(network.sums_backend(device, potential.dtype))
+    except ValueError:  # bound to a backend that is not there
+        return "reference"
 
 
 class FrozenPotential:
@@ -51,14 +72,16 @@ class FrozenPotential:
     the same numbers to the error of its radial tables and of float32. "auto" takes the engine where
     there is one and the potential is in float32, unless it cannot be made (the log says why); a
     potential in float64 was asked for exact numbers and keeps them unless "fused" is named.
+    "cuda" is the potential by autograd with Triton's operators, exact to rounding: "auto" takes it
+    on a GPU where there is one.
 
     Args:
         potential: Set to evaluation mode here.
-        backend: "auto", "reference" or "fused".
+        backend: "auto", "reference", "fused" or "cuda".
 
     Attributes:
         potential: As given.
-        backend: What runs, "reference" or "fused".
+        backend: What runs, "reference", "fused" or "cuda".
 
     Raises:
         ValueError: A backend that there is not, for this potential, or that cannot be made.
@@ -70,7 +93,8 @@ class FrozenPotential:
             raise ValueError(f"there is no backend '{backend}'; choose auto, {', '.join(BACKENDS)}")
         automatic = backend == "auto"
         if automatic:
-            backend = "fused" if "fused" in there and potential.dtype == torch.float32 else there[0]
+            single = "fused" in there and potential.dtype == torch.float32
+            backend = "cuda" if "cuda" in there else "fused" if single else "reference"
         if backend not in there:
             raise ValueError(
                 f"{type(potential.network).__name__} on {potential.device} cannot be evaluated by "
@@ -91,6 +115,8 @@ class FrozenPotential:
 
     def describe(self) -> str:
         """What runs and why, in one line."""
+        if self.backend == "cuda":
+            return f"cuda (Triton operators, autograd, {self._precision})"
         if self._engine is None:
             return f"reference (autograd, {self._precision})"
         described = f"fused ({self._engine.describe()}, {self._precision})"
@@ -116,7 +142,8 @@ class FrozenPotential:
         in_state = getattr(self.potential.network, "in_state", None)
         beyond = in_field or (in_state is not None and in_state(structures))
         if self._engine is None or beyond or not wanted <= FUSED_OUTPUTS:
-            return self.potential(structures, compute=tuple(compute))
+            with self._sums():
+                return self.potential(structures, compute=tuple(compute))
         potential, scale = self.potential, float(self.potential.scale)
         gradients = bool(wanted - {"energy", "energies"})
         batch, count = batch_index(structures)
@@ -140,6 +167,19 @@ class FrozenPotential:
                 cells = structures.cell
                 results["stress"] = stress_from_strain_gradient(strain, cells, structures.pbc)
         return {name: value for name, value in results.items() if name in wanted}
+
+    @contextmanager
+    def _sums(self) -> Iterator[None]:
+        """Within: the network's sums on a GPU are by the backend that was named."""
+        network: Any = self.potential.network
+        if self.potential.device.type != "cuda" or not hasattr(network, "sums_backend"):
+            yield
+            return
+        before, network.backend = network.backend, self.backend
+        try:
+            yield
+        finally:
+            network.backend = before
 
     @property
     def _precision(self) -> str:

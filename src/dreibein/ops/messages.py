@@ -70,7 +70,7 @@ def message(
         table: c [K, 3, F].
         features: Y [M, 9, F].
         edges: Who meets whom.
-        backend: "fused" or "reference".
+        backend: "fused" (on CUDA: Triton) or "reference".
     """
     arrays = {"taps": taps, "table": table, "senders": features}
     return MESSAGE("receivers", arrays, edges.plan, edges.num_receivers, backend=backend)
@@ -93,16 +93,17 @@ def embedding(
         table: c [K, 3, F].
         pairs: Z [Q, F].
         edges: Who meets whom, and q.
-        backend: "fused" or "reference".
+        backend: "fused" (on CUDA: Triton) or "reference".
     """
     arrays = {"taps": taps, "harmonics": harmonics, "table": table, "pairs": pairs}
     return EMBEDDING("receivers", arrays, edges.plan, edges.num_receivers, backend=backend)
 
 
 def _grouped(keys: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    ptr = keys.new_zeros(count + 1)
-    torch.cumsum(torch.bincount(keys, minlength=count), 0, out=ptr[1:])
-    return ptr, keys.argsort(stable=True)
+    ordered, order = keys.sort(stable=True)
+    # counting them would make a GPU wait
+    bounds = torch.arange(count + 1, device=keys.device, dtype=keys.dtype)
+    return torch.searchsorted(ordered, bounds), order
 
 
 # references: what the forms say, one array of edges and channels after the other
@@ -116,8 +117,13 @@ def _part_sums(x: Tensor) -> Tensor:
     return torch.stack([part.sum(1) for part in x.split((1, 3, 5), dim=1)], dim=1)
 
 
+def _points(plan: Plan) -> Tensor:
+    """Control points [E, 6] of each edge."""
+    return plan[0].long().unsqueeze(1) + torch.arange(TAPS, device=plan[0].device)
+
+
 def _filters(arrays: dict[str, Tensor], plan: Plan) -> Tensor:
-    rows = plan[0].long().unsqueeze(1) + torch.arange(TAPS)
+    rows = _points(plan)
     return torch.einsum("et,etpf->epf", arrays["taps"], arrays["table"][rows])
 
 
@@ -144,12 +150,12 @@ def _to_senders(arrays: dict[str, Tensor], plan: Plan, rows: int) -> Tensor:
 
 
 def _to_taps(arrays: dict[str, Tensor], plan: Plan, rows: int) -> Tensor:
-    points = plan[0].long().unsqueeze(1) + torch.arange(TAPS)
+    points = _points(plan)
     return torch.einsum("epf,etpf->et", _to_filters(arrays, plan), arrays["table"][points])
 
 
 def _to_table(arrays: dict[str, Tensor], plan: Plan, rows: int) -> Tensor:
-    points = plan[0].long().unsqueeze(1) + torch.arange(TAPS)
+    points = _points(plan)
     spread = torch.einsum("et,epf->etpf", arrays["taps"], _to_filters(arrays, plan))
     return _sum(spread.flatten(0, 1), points.flatten(), rows)
 

@@ -22,13 +22,21 @@ Shape = Callable[[dict[str, Tensor], Plan, int], tuple[int, ...]]
 class Form:
     """The operators of a form, registered as `torch.ops.dreibein.<name>_<slot>`.
 
+    On CPU tensors an operator is the compiled kernel given here, on CUDA tensors Triton's
+    (`triton_forms`, imported at the first such call); gradients are the same for both.
+
     Args:
         name: Of the family.
         slots: Names of the arrays, in order.
         kernels: By slot: the operator, compiled.
         references: By slot: the operator in plain PyTorch.
         shapes: By slot: the shape of the operator's result.
+
+    Attributes:
+        interpreted: Whether CPU tensors go through Triton's interpreter (`triton_forms`).
     """
+
+    interpreted = False
 
     def __init__(
         self,
@@ -52,7 +60,7 @@ class Form:
             arrays: The other slots' arrays.
             plan: Integers that say which rows meet; no derivative.
             rows: Leading length of the result.
-            backend: "fused" (compiled, for the CPU) or "reference".
+            backend: "fused" (the operator: compiled on CPUs, Triton on CUDA) or "reference".
         """
         if backend == "reference":
             return self.references[slot](arrays, plan, rows)
@@ -76,7 +84,12 @@ class Form:
             return dict(zip(others, inputs, strict=False)), inputs[-2], inputs[-1]
 
         def run(*inputs: Any) -> Tensor:
-            return kernel(*named(inputs))
+            return triton(*inputs) if Form.interpreted else kernel(*named(inputs))
+
+        def triton(*inputs: Any) -> Tensor:
+            from dreibein.ops.triton_forms import KERNELS
+
+            return KERNELS[self.name][slot](*named(inputs))
 
         def fake(*inputs: Any) -> Tensor:
             return inputs[0].new_empty(self.shapes[slot](*named(inputs)))
@@ -97,6 +110,7 @@ class Form:
         op = torch.library.custom_op(
             f"dreibein::{self.name}_{slot}", run, mutates_args=(), schema=schema, device_types="cpu"
         )
+        op.register_kernel("cuda", triton)
         op.register_fake(fake)
         op.register_autograd(backward, setup_context=keep)
         return op

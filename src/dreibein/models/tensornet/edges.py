@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dreibein.nn.radial import Envelope, lengths_and_units
 from dreibein.ops import RadialGrid, interpolate
+from dreibein.ops.triton_forms import available
 from dreibein.systems.graphs import Graph
 
 
@@ -29,6 +30,35 @@ def edge_tensors(units: Tensor) -> Tensor:
         ),
         dim=-1,
     )
+
+
+def sums_backend(
+    chosen: str, grid: RadialGrid | None, device: torch.device, dtype: torch.dtype
+) -> str:
+    """What takes sums over edges where autograd differentiates, to any order.
+
+    "fused": compiled operators on a CPU; "cuda": the same in Triton on a GPU; "reference":
+    plain PyTorch, where there is no table, the precision is another, or Triton is not installed.
+
+    Args:
+        chosen: The network's `backend`; "reference" and "cuda" bind.
+        grid: Of the network's filters.
+        device: Of the edges.
+        dtype: Of the network.
+
+    Raises:
+        ValueError: `chosen` is "cuda", and these operators do not exist here.
+    """
+    found, known = "reference", dtype in (torch.float32, torch.float64)
+    if grid is not None and known and chosen != "reference":
+        kinds = {"cpu": "fused", "cuda": "cuda" if available() else "reference"}
+        found = kinds.get(device.type, "reference")
+    if chosen == "cuda" and found != "cuda":
+        raise ValueError(
+            "the cuda backend needs a model with knots, on a CUDA device, in float32 or float64, "
+            f"and Triton (pip install triton); this one is on {device}"
+        )
+    return found
 
 
 class RadialFeatures:

@@ -16,7 +16,7 @@ from torch_geometric.data import Data
 
 from dreibein.models.tensornet.charges import ChargeEquilibration, charged_filters
 from dreibein.models.tensornet.config import TensorNetConfig
-from dreibein.models.tensornet.edges import RadialFeatures
+from dreibein.models.tensornet.edges import RadialFeatures, sums_backend
 from dreibein.models.tensornet.field import FieldEnergy
 from dreibein.models.tensornet.packing import (
     ChannelMixing,
@@ -221,7 +221,7 @@ class TensorNet(nn.Module):
     """
 
     row_of: Tensor
-    backend: Literal["auto", "reference", "fused"] = "auto"
+    backend: Literal["auto", "reference", "fused", "cuda"] = "auto"
 
     def __init__(self, config: TensorNetConfig, elements: tuple[int, ...]) -> None:
         super().__init__()
@@ -289,7 +289,7 @@ class TensorNet(nn.Module):
         from dreibein.models.tensornet.gradients import energies_and_pull, misfit, odd_graph
 
         reason = misfit(self, graph.vectors.device, graph.vectors.dtype) or odd_graph(graph)
-        if self.backend == "reference" or (self.backend == "auto" and reason):
+        if self.backend in ("reference", "cuda") or (self.backend == "auto" and reason):
             return None
         if reason:
             raise ValueError(f"the fused backend cannot train this TensorNet: {reason}")
@@ -299,6 +299,8 @@ class TensorNet(nn.Module):
         """What a step of training on forces runs on, in words."""
         from dreibein.models.tensornet.gradients import misfit
 
+        if self.sums_backend(device, dtype) == "cuda":
+            return "cuda (Triton operators, autograd)"
         reason = "chosen" if self.backend == "reference" else misfit(self, device, dtype)
         return f"reference ({reason})" if reason else "fused (one pass, no autograd graph)"
 
@@ -324,15 +326,13 @@ class TensorNet(nn.Module):
         config = self.config
         return (config.charge_embedding and charged) or (config.spin_embedding and spins)
 
+    def sums_backend(self, device: torch.device, dtype: torch.dtype) -> str:
+        """What takes sums over edges where autograd differentiates: see `edges.sums_backend`."""
+        return sums_backend(self.backend, self.grid, device, dtype)
+
     def _sums_are_fused(self, graph: Graph) -> bool:
-        """Whether compiled operators, differentiable to any order, take the sums over edges."""
-        known = graph.vectors.dtype in (torch.float32, torch.float64)
-        return (
-            self.grid is not None
-            and known
-            and graph.vectors.device.type == "cpu"
-            and self.backend != "reference"
-        )
+        """Whether operators of `dreibein.ops` take the sums over edges."""
+        return self.sums_backend(graph.vectors.device, graph.vectors.dtype) != "reference"
 
     def tensor_features(self, graph: Graph) -> Tensor:
         """Packed tensors after the last layer [N, 9, F]."""
