@@ -1,7 +1,7 @@
 """The transferred tensor product against e3nn's: same weights, same inputs, forward and backward.
 
     python benchmarks/transfer.py                  processor time of one thread, float32
-    python benchmarks/transfer.py --mode networks  LoCaFormer against Equiformer's form
+    python benchmarks/transfer.py --mode networks  a training step: LoCaFormer, Equiformer's form
 
 Features have the same multiplicity for l = 0 ... L with parity (-1)^l, harmonics go to L, edges
 have random receivers, sorted. e3nn's layer is what its code generator makes of it by default
@@ -13,6 +13,7 @@ Counted before: a "uvw" path costs (2 l1 + 1)(2 l2 + 1)(2 l3 + 1) multiply-adds 
 """
 
 import argparse
+import copy
 import platform
 import statistics
 import time
@@ -20,11 +21,16 @@ from collections.abc import Callable
 
 import torch
 from e3nn import o3
-from torch import Tensor
+from torch import Tensor, nn
+from torch_geometric.data import Batch
 
 from dreibein.frames import EdgeAlignment
+from dreibein.models import TensorFieldConfig, build_potential
+from dreibein.neighbors import attach_neighbors
+from dreibein.nn import Potential
 from dreibein.nn.radial import lengths_and_units
 from dreibein.nn.transfer import AlignedProduct, ChannelProduct
+from dreibein.systems import make_structure
 
 Way = Callable[[], tuple[Tensor, ...]]
 CASES = (("uvw", 16, (1, 2, 3, 4)), ("uvw", 32, (1, 2)), ("uvu", 32, (1, 2, 3, 4)))
@@ -124,15 +130,97 @@ def products(arguments: argparse.Namespace) -> None:
             )
 
 
+class Published(nn.Module):
+    """e3nn's product in the place of a `ChannelProduct`, with the same paths."""
+
+    def __init__(self, ours: ChannelProduct) -> None:
+        super().__init__()
+        paths = ours.paths
+        self.irreps_out, self.num_weights = ours.irreps_out, ours.num_weights
+        self.harmonics = o3.Irreps.spherical_harmonics(paths.lmax)
+        entries = [(p.source, p.degree, p.target, "uvu", True) for p in paths.paths]
+        blocks = (str(paths.irreps_in), self.harmonics, str(paths.irreps_out))
+        free = {"shared_weights": False, "internal_weights": False}
+        self.product = o3.TensorProduct(*blocks, entries, **free)
+
+    def forward(self, x: Tensor, units: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+        """Sums at the receivers, or messages of edges."""
+        y = o3.spherical_harmonics(self.harmonics, units, False, normalization="component")
+        if len(x) == len(weights):  # features of edges: nothing is gathered or summed
+            return self.product(x, y, weights)
+        messages = self.product(x[index[0]], y, weights)
+        return messages.new_zeros(len(x), messages.shape[1]).index_add(0, index[1], messages)
+
+
+def published(potential: Potential) -> Potential:
+    """The same network, every product of edges by e3nn."""
+    twin = copy.deepcopy(potential)
+    for layer in twin.network.layers:
+        layer.first, layer.second = Published(layer.first), Published(layer.second)
+    return twin
+
+
+def networks(arguments: argparse.Namespace) -> None:
+    """A training step on energies and forces of a batch of ethanols, random positions."""
+    torch.manual_seed(0)
+    z = torch.tensor([6, 6, 8, 1, 1, 1, 1, 1, 1])
+    for lmax in arguments.degrees:
+        channels = arguments.channels
+        irreps = str(features(lmax, channels))
+        config = TensorFieldConfig(
+            irreps=irreps, interaction="attention", lmax=lmax, layers=2, channels=64, cutoff=4.5
+        )
+        structures = [
+            attach_neighbors(make_structure(z, 1.5 * torch.randn(9, 3, dtype=torch.float64)), 4.5)
+            for _ in range(arguments.molecules)
+        ]
+        batch = Batch.from_data_list(structures)
+        transferred = build_potential(config, elements=(1, 6, 8)).train()
+        potentials = {
+            "e3nn": published(transferred),
+            "transferred": transferred,
+            "local": build_potential(config.local(), elements=(1, 6, 8)).train(),
+        }
+        results = [p(batch)["forces"] for p in (potentials["e3nn"], transferred)]
+        difference = ((results[0] - results[1]).abs().max() / results[0].abs().max()).item()
+        ways = {name: step_of(potential, batch) for name, potential in potentials.items()}
+        times = interleaved(ways, arguments.repeats)
+        sizes = [sum(w.numel() for w in p.parameters()) for p in potentials.values()]
+        print(
+            f"{irreps}, {batch.edge_index.shape[1]} edges: e3nn {times['e3nn']:.0f} ms  "
+            f"transferred {times['transferred']:.0f} ms  LoCaFormer {times['local']:.0f} ms  "
+            f"ratios {times['e3nn'] / times['local']:.1f} and "
+            f"{times['transferred'] / times['local']:.1f}  "
+            f"parameters {sizes[1]} and {sizes[2]}  forces differ by {difference:.0e}",
+            flush=True,
+        )
+
+
+def step_of(potential: Potential, batch: Batch) -> Way:
+    """Energies, forces and the gradient of a loss by all weights."""
+
+    def step() -> tuple[Tensor, ...]:
+        results = potential(batch)
+        loss = results["energy"].square().mean() + results["forces"].square().mean()
+        weights = list(potential.parameters())
+        return torch.autograd.grad(loss, weights, allow_unused=True)
+
+    return step
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--edges", type=int, default=3000)
     parser.add_argument("--nodes", type=int, default=150)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--mode", choices=("products", "networks"), default="products")
+    parser.add_argument("--channels", type=int, default=32, help="of a degree, in networks")
+    parser.add_argument("--degrees", type=int, nargs="+", default=[1, 2, 3], help="in networks")
+    parser.add_argument("--molecules", type=int, default=4)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {platform.machine()}, one thread")
-    products(arguments)
+    (networks if arguments.mode == "networks" else products)(arguments)
 
 
 if __name__ == "__main__":

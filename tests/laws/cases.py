@@ -13,6 +13,7 @@ from dreibein.models import (
     LoCaFormerConfig,
     LocalizedConfig,
     ModelConfig,
+    TensorFieldConfig,
     TensorNetConfig,
     build_potential,
 )
@@ -64,6 +65,13 @@ def localized(convolution: str, **options) -> Callable[[], Potential]:
 def seeded(config: ModelConfig, gain: float = 1.0) -> Callable[[], Potential]:
     """Builds a potential of these hyperparameters, always with the same weights."""
 
+def tensor_field(**options) -> Callable[[], Potential]:
+    """A tiny tensor field network in tensor-product form."""
+    sizes = {"channels": 8, "num_radial": 6, "cutoff": CUTOFF, "layers": 1}
+    irreps = {"irreps": "4x0e+4x1o+4x2e"}
+    return seeded(TensorFieldConfig(**sizes | irreps | options))
+
+
     @lru_cache
     def build() -> Potential:
         with torch.random.fork_rng():
@@ -98,3 +106,6 @@ CASES = (
     Case("GATv2Conv", localized("GATv2Conv", layers=1, options={"heads": 3})),
     Case("GINEConv", localized("GINEConv", layers=1)),
 )
+    Case("NequIP-like", tensor_field(layers=2, irreps="4x0e+3x0o+2x1o+2x1e+2x2e")),
+    Case("MACE-like", tensor_field(correlation=3)),
+    Case("Equiformer-like", tensor_field(interaction="attention", heads=2)),

@@ -6,6 +6,7 @@ from dreibein.models.locaformer import LoCaFormer, LoCaFormerConfig
 from dreibein.models.localized import LocalizedConfig, LocalizedNetwork
 from dreibein.models.pointnet import PointLevel, PointNet
 from dreibein.models.storage import load_model, model_file, read_header, save_model
+from dreibein.models.tensor_field import TensorField, TensorFieldConfig
 from dreibein.models.tensornet import TensorNet, TensorNetConfig
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "PointLevel",
     "PointNet",
     "Stated",
+    "TensorField",
+    "TensorFieldConfig",
     "TensorNet",
     "TensorNetConfig",
     "build_potential",

@@ -9,6 +9,7 @@ from torch import nn
 
 from dreibein.models.locaformer import LoCaFormer, LoCaFormerConfig
 from dreibein.models.localized import LocalizedConfig, LocalizedNetwork
+from dreibein.models.tensor_field import TensorField, TensorFieldConfig
 from dreibein.models.tensornet import TensorNet, TensorNetConfig
 from dreibein.nn.heads import TargetHead
 from dreibein.nn.potential import Potential
@@ -27,13 +28,15 @@ def _architecture(values: Any) -> str:
 ModelConfig = Annotated[
     Annotated[TensorNetConfig, Tag("tensornet")]
     | Annotated[LoCaFormerConfig, Tag("locaformer")]
-    | Annotated[LocalizedConfig, Tag("localized")],
+    | Annotated[LocalizedConfig, Tag("localized")]
+    | Annotated[TensorFieldConfig, Tag("tensor_field")],
     Discriminator(_architecture),
 ]
 NETWORKS: dict[str, type[nn.Module]] = {
     "tensornet": TensorNet,
     "locaformer": LoCaFormer,
     "localized": LocalizedNetwork,
+    "tensor_field": TensorField,
 }
 
 

@@ -2,6 +2,12 @@
 
 from dreibein.nn.transfer.aligned_product import AlignedProduct
 from dreibein.nn.transfer.channel_product import ChannelProduct
+from dreibein.nn.transfer.equivariant import (
+    EquivariantLinear,
+    EquivariantNorm,
+    Gate,
+    NodeProduct,
+)
 from dreibein.nn.transfer.paths import (
     EdgePaths,
     Path,
@@ -14,6 +20,10 @@ __all__ = [
     "AlignedProduct",
     "ChannelProduct",
     "EdgePaths",
+    "EquivariantLinear",
+    "EquivariantNorm",
+    "Gate",
+    "NodeProduct",
     "Path",
     "channel_paths",
     "full_paths",
