@@ -21,6 +21,7 @@ from dreibein.nn import Potential
 
 ELEMENTS = (1, 6, 8)
 CUTOFF = 3.5  # Å; larger than the cells of laws/structures.py
+TERMS = ({"term": "zbl", "cutoff": 2.5}, {"term": "dispersion_d2", "cutoff": 5.0})
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class Case:
         build: Makes it, seeded.
         chiral: It tells mirror images apart, and must.
         smooth_order: Derivatives of the energy that do not jump at the cutoff.
+        extensive: Distant molecules do not share anything, such as the total charge.
     """
 
     name: str
     build: Callable[[], Potential]
     chiral: bool = False
     smooth_order: int = 2
+    extensive: bool = True
 
     def __str__(self) -> str:
         return self.name
@@ -62,15 +65,15 @@ def localized(convolution: str, **options) -> Callable[[], Potential]:
     return seeded(LocalizedConfig(convolution=convolution, **sizes, **options))
 
 
-def seeded(config: ModelConfig, gain: float = 1.0) -> Callable[[], Potential]:
-    """Builds a potential of these hyperparameters, always with the same weights."""
-
 def tensor_field(**options) -> Callable[[], Potential]:
     """A tiny tensor field network in tensor-product form."""
     sizes = {"channels": 8, "num_radial": 6, "cutoff": CUTOFF, "layers": 1}
     irreps = {"irreps": "4x0e+4x1o+4x2e"}
     return seeded(TensorFieldConfig(**sizes | irreps | options))
 
+
+def seeded(config: ModelConfig, gain: float = 1.0) -> Callable[[], Potential]:
+    """Builds a potential of these hyperparameters, always with the same weights."""
 
     @lru_cache
     def build() -> Potential:
@@ -102,10 +105,13 @@ CASES = (
     Case("SO(3)-2-layers", tensornet(layers=2, symmetry="SO(3)", gain=2.0), chiral=True),
     Case("knots", tensornet(layers=2, knots=24)),
     Case("cosine", tensornet(layers=1, envelope="cosine"), smooth_order=1),
+    Case("terms", tensornet(layers=1, terms=TERMS)),
+    Case("charges", tensornet(layers=1, charge_channels=2), extensive=False),
+    Case("charge-and-spin", tensornet(layers=1, charge_embedding=True, spin_embedding=True)),
     Case("LoCaFormer", locaformer(reps="4x0n+2x1n+1x2e", layers=1)),
     Case("GATv2Conv", localized("GATv2Conv", layers=1, options={"heads": 3})),
     Case("GINEConv", localized("GINEConv", layers=1)),
-)
     Case("NequIP-like", tensor_field(layers=2, irreps="4x0e+3x0o+2x1o+2x1e+2x2e")),
     Case("MACE-like", tensor_field(correlation=3)),
     Case("Equiformer-like", tensor_field(interaction="attention", heads=2)),
+)
