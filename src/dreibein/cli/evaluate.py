@@ -74,13 +74,15 @@ def evaluate(
     from dreibein.data import load_data
     from dreibein.evaluate import evaluate_potential
     from dreibein.recipes import held_out_frames
+    from dreibein.systems import FIELDS
 
     potential = load_potential(model, device, dtype)
     if not data:
         dataset = held_out_frames(model)
     else:
+        own = [name for name in potential.targets if name not in FIELDS]
         config = data_config(
-            data, key, unit, None, stress_sign, stress_order, allow_nan=allow_nan, folder=folder
+            data, key, unit, own, stress_sign, stress_order, allow_nan=allow_nan, folder=folder
         )
         with progress_bar("reading") as progress:
             dataset = load_data(config, progress=progress)

@@ -55,6 +55,10 @@ def train(
     stress_order: StressOrder | None = None,
     allow_nan: AllowNan = False,
     folder: Folder = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", "-t", help="Predict this label too, such as dipole. Repeatable."),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", "-s", help="Override, such as training.lr=5e-4. Repeatable; wins."),
@@ -105,13 +109,14 @@ def train(
         return None
     if resume is not None:
         new = (config, preset, from_, output)
-        if any(value is not None for value in new) or given:
+        if any(value is not None for value in new) or given or target:
             raise ValueError("--resume takes everything from the run: add nothing but --set")
         if ensemble is not None:
             raise ValueError("an ensemble goes on with the same command and the same --output")
         chosen = configuration(resume / "config.yaml", None, {}, set_ or [])
     else:
-        chosen = configuration(config, preset, given, set_ or [], from_)
+        targets = [f"model.targets=[{', '.join(target)}]"] if target else []
+        chosen = configuration(config, preset, given, [*targets, *(set_ or [])], from_)
     if show_config:
         return print_config(chosen)
     try:
