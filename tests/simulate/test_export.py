@@ -109,6 +109,7 @@ def test_the_header_says_what_a_reader_must_know(network, exported, alone):
     assert float(header["cutoff"]) == network.cutoff
     assert header["precision"] == "float64"
     assert header["pairs beyond the cutoff"] == "contribute nothing"
+    assert header["hops"] == "2"  # neighbors in the embedding, theirs in the one layer
 
 
 def test_weights_are_folded_into_constants(exported):
@@ -146,6 +147,7 @@ class Pairs(nn.Module):
 def test_what_ends_nowhere_is_said(tmp_path):
     path = export_potential(Potential(Pairs("endless")), tmp_path / "m.pt2")
     assert read_export(path)["pairs beyond the cutoff"] == "must be left out"
+    assert read_export(path)["hops"] == "1"
 
 
 @pytest.mark.parametrize("kind", ["sized", "values"])

@@ -40,5 +40,5 @@ def export(
     with out.status("tracing and compiling" if aot else "tracing"):
         export_potential(potential, output, aot=aot)
     for name, value in read_export(output).items():
-        out.print(f"[bold]{name:<24}[/] {value}", highlight=False)
+        out.print(f"{name:<24} {value}", highlight=False, markup=False)
     out.print(f"written to {output} ({output.stat().st_size / 1e6:.1f} MB)")

@@ -168,6 +168,7 @@ def describe(potential: Potential, program: torch.export.ExportedProgram) -> dic
         "r = pos[j] + shift cell - pos[i]",
         "virial": "-dE/d(strain), x -> x (1 + strain)",
         "pairs beyond the cutoff": "contribute nothing" if skin else "must be left out",
+        "hops": str(_hops(potential, program)),
         "dreibein": __version__,
         "torch": torch.__version__,
     }
@@ -271,6 +272,24 @@ def _indifferent_beyond_cutoff(potential: Potential, program: torch.export.Expor
         bool(torch.allclose(a, b, rtol=1e-6, atol=1e-9))
         for a, b in zip(run(*frame), run(*longer), strict=True)
     )
+
+
+def _hops(potential: Potential, program: torch.export.ExportedProgram) -> int:
+    """How many edges away an atom is heard (up to 11): the halo is that many cutoffs."""
+    atoms, device = 12, potential.device
+    generator = torch.Generator().manual_seed(0)
+    pos = 0.1 * potential.cutoff * torch.rand(atoms, 3, dtype=torch.float64, generator=generator)
+    steps = torch.arange(atoms)
+    pos[:, 0] += 0.6 * potential.cutoff * steps
+    pairs = torch.stack((steps[:-1], steps[1:]))
+    index = torch.cat((pairs, pairs.flip(0)), dim=1)
+    owned = (steps == 0).double()
+    frame = (
+        torch.full((atoms,), potential.elements[0]), pos, torch.zeros(3, 3, dtype=torch.float64),
+        index, torch.zeros(index.shape[1], 3, dtype=torch.int64), owned[:1], owned,
+    )  # fmt: skip
+    forces = program.module()(*(x.to(device) for x in frame))[2]
+    return int(forces.abs().sum(1).nonzero().max()) if bool(forces.any()) else 0
 
 
 def frame_arguments(structure: Data) -> tuple[Tensor, ...]:
