@@ -52,6 +52,7 @@ def show(facts: Mapping[str, Any]) -> None:
         "output scale": f"{facts['scale']:.6g} {energy}",
         "shift per atom": f"{facts['shift']:.6g} {energy}",
         "references": f"{references} {energy}",
+        "terms": "; ".join(facts["terms"]) or "none",
         "backends": "; ".join(facts["backends"].values()),
         "simulates with": f"{facts['simulates with']}; on a GPU {facts['on a GPU']}",
         "written with": _words(facts["versions"]),

@@ -44,6 +44,7 @@ def model_facts(path: str | Path) -> dict[str, Any]:
         "scale": float(potential.scale),
         "shift": float(potential.shift),
         "reference_energies": {chemical_symbols[z]: e for z, e in references.items()},
+        "terms": [term.describe() for term in potential.terms],
         "backends": {name: FrozenPotential(potential, name).describe() for name in there},
         "simulates with": FrozenPotential(potential).backend,
         "on a GPU": sums_on(potential, torch.device("cuda")),
