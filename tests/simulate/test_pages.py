@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+from dreibein.simulate.spectra import Bands, Lines, Spectrum, name_peaks, write_spectrum
 from dreibein.simulate.vibrations.analysis import Vibrations, write_vibrations
 from dreibein.simulate.vibrations.character import mode_names
 from dreibein.simulate.vibrations.hessians import Hessian
@@ -74,3 +75,18 @@ def test_a_narrow_window(browser, page):  # noqa: F811
     assert browser.value(DRAWN) == [True, True]
     assert not browser.value(TOO_WIDE)
     assert browser.errors == []
+
+
+def test_page_of_a_spectrum(browser, tmp_path):  # noqa: F811
+    grid = np.arange(0.0, 4500.0, 2.0)
+    curve = 50.0 / (np.square(grid - 1000.0) + 100.0) + 20.0 / (np.square(grid - 3000.0) + 100.0)
+    lines = Lines("harmonic <b>", np.array([990.0, 3050.0]), np.array([50.0, 9.0]), ["a", "b"])
+    peaks = name_peaks(grid, curve, lines)
+    found = Spectrum("X2", Bands(grid, curve, curve), peaks, [lines, lines], {"time": "1 ps"})
+    browser.open(write_spectrum(found, tmp_path, "Spectrum of X2"))
+    assert browser.value(DRAWN) == [True, True]  # infrared and Raman
+    assert "harmonic <b>" in browser.value("document.body.innerText")
+    assert not browser.value(TOO_WIDE)
+    assert browser.errors == []
+    assert browser.requests == []
+    browser.screenshot(tmp_path / "spectrum.png")

@@ -18,7 +18,7 @@ from dreibein.nn.derivatives import (
     stress_from_strain_gradient,
 )
 from dreibein.nn.heads import TargetHead
-from dreibein.nn.response import RESPONSES, applied_field, has_field, responses
+from dreibein.nn.response import RESPONSES, applied_field, has_field, responses, responses_of
 from dreibein.nn.terms.sums import term_energies, term_gradients
 from dreibein.nn.terms.term import Term
 from dreibein.systems.graphs import batch_index, edge_vectors, make_graph, within
@@ -96,8 +96,7 @@ class Potential(nn.Module):
     def outputs(self) -> tuple[str, ...]:
         """Names that can be computed: of the energy, responses to a field, targets."""
         derived: tuple[str, ...] = OUTPUTS if self.has_energy else ()
-        if self.field_order:
-            derived += RESPONSES
+        derived += responses_of(self.field_order)
         return tuple(dict.fromkeys((*derived, *self.targets)))
 
     @property

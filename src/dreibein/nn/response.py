@@ -16,6 +16,15 @@ from torch_geometric.data import Data
 RESPONSES = ("dipole", "polarizability", "born_charges")
 
 
+def responses_of(order: int) -> tuple[str, ...]:
+    """Responses of an energy with powers of the field up to `order`.
+
+    >>> responses_of(1)
+    ('dipole', 'born_charges')
+    """
+    return tuple(name for name in RESPONSES if order > 1 or (order and name != "polarizability"))
+
+
 def applied_field(structures: Data, num_structures: int, *, differentiate: bool) -> Tensor:
     """The field on each structure [B, 3] in V/Å, zero where none is given.
 

@@ -21,6 +21,7 @@ from dreibein.simulate.vibrations.hessians import (
     Progress,
     compute_hessian,
     in_double,
+    is_small,
 )
 from dreibein.simulate.vibrations.intensities import Intensities, model_intensities
 from dreibein.simulate.vibrations.modes import NormalModes, normal_modes
@@ -93,7 +94,8 @@ def find_vibrations(
     """
     began = time.perf_counter()
     double = in_double(potential)
-    frozen = FrozenPotential(double, backends_of(double)[-1])
+    backend = "reference" if is_small(atoms, method) else backends_of(double)[-1]
+    frozen = FrozenPotential(double, backend)
     atoms = atoms.copy()
     if relax:
         atoms = relax_structure(

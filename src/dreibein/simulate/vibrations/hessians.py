@@ -63,9 +63,8 @@ def compute_hessian(
         step: h in Å.
         progress: Called with displacements done, their number, and a note.
     """
-    exact = method == "analytic" or (method == "auto" and len(atoms) <= _ANALYTIC_ATOMS)
     potential = in_double(potential)
-    if exact:
+    if is_small(atoms, method):
         structure = attach_neighbors(from_ase(atoms), potential.cutoff).to(potential.device)
         values = potential(structure, compute=("hessian",))["hessian"].cpu().numpy()
         return _symmetric(values.reshape(3 * len(atoms), -1), "analytic (autograd, float64)")
@@ -155,6 +154,11 @@ def evaluate_all_at(
             values = values.reshape(len(positions), len(atoms), *values.shape[1:])
         results[name] = values
     return results
+
+
+def is_small(atoms: Atoms, method: HessianMethod = "auto") -> bool:
+    """Whether autograd serves: for few atoms an engine costs more to compile than it saves."""
+    return method == "analytic" or (method == "auto" and len(atoms) <= _ANALYTIC_ATOMS)
 
 
 def in_double(potential: "Potential") -> "Potential":
