@@ -26,6 +26,16 @@ def relax(
     trajectory: Annotated[
         Path | None, typer.Option(help="Also write every step to this extxyz file.")
     ] = None,
+    all_frames: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="Relax every frame of the file, many at once, to extxyz; resumable."
+        ),
+    ] = False,
+    batch_atoms: Annotated[int, typer.Option(help="With --all: atoms of a batch at most.")] = 2000,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="With --all: replace an output that is there.")
+    ] = False,
     charge: Annotated[
         float | None, typer.Option(help="Total charge in e. [that of the file, or 0]")
     ] = None,
@@ -43,6 +53,13 @@ def relax(
     if not output.parent.is_dir():
         raise ValueError(f"the folder {output.parent} does not exist; make it first")
     potential = load_potential(model, device, dtype)
+    if all_frames:
+        if cell or pressure or trajectory is not None or charge is not None:
+            raise ValueError(
+                "--all relaxes positions: leave out --cell, --pressure, --trajectory and --charge"
+            )
+        settings = {"fmax": fmax, "steps": steps, "batch_atoms": batch_atoms}
+        return relax_all(Path(structure), potential, output, settings | {"overwrite": overwrite})
     atoms = read_start(structure, charge, seed)
     with progress_bar("relax") as progress:
         result = relax_structure(
@@ -61,6 +78,26 @@ def relax(
         err.print(
             f"dreibein: not converged after {result.steps} steps (longest force "
             f"{result.max_force:.3g} eV/Å, asked for {fmax:g}); go on from {output}"
+        )
+        raise typer.Exit(1)
+    return None
+
+
+def relax_all(source: Path, potential: Any, output: Path, settings: dict[str, Any]) -> None:
+    """Relax every frame of a file; the exit status is 1 when some did not converge."""
+    from dreibein.cli.console import err, out, progress_bar
+    from dreibein.simulate import relax_structures
+
+    if not source.is_file():
+        raise FileNotFoundError(f"there is no file {source}")
+    with progress_bar("relax") as progress:
+        count, failed = relax_structures([source], potential, output, **settings, progress=progress)
+    out.print(f"frames   {count}")
+    out.print(f"results  {output}")
+    if failed:
+        err.print(
+            f"dreibein: {failed} frames did not converge in {settings['steps']} steps; they have "
+            f"converged=F in {output}"
         )
         raise typer.Exit(1)
 

@@ -1,7 +1,9 @@
 """A potential in engines: calculators, dynamics, relaxation."""
 
 from dreibein.simulate.alarms import Alarm, Alarms, OutOfDomainError
+from dreibein.simulate.batched_relaxation import relax_structures
 from dreibein.simulate.calculator import Calculator
+from dreibein.simulate.dask_predictions import predict_with_dask
 from dreibein.simulate.dynamics import DynamicsResult, run_dynamics
 from dreibein.simulate.dynamics_config import DynamicsConfig
 from dreibein.simulate.engines import standard_box
@@ -42,9 +44,11 @@ __all__ = [
     "openmm_force",
     "openmm_system",
     "predict_structures",
+    "predict_with_dask",
     "read_export",
     "read_thermo",
     "relax_structure",
+    "relax_structures",
     "run_dynamics",
     "standard_box",
 ]
