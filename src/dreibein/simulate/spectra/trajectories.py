@@ -1,5 +1,6 @@
 """A trajectory as arrays, and what a model says along it."""
 
+import copy
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _TIME = re.compile(r"\btime_fs=([-+0-9.eE]+)")
 _STEP = re.compile(r"\bstep=([0-9]+)")
 _PROPERTIES = re.compile(r"\bProperties=(\S+)")
-_BATCH_ATOMS = 1000
+_BATCH_ATOMS = 2000
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ def response_along(
             "the model gives no dipole of this structure, and a spectrum needs one; train a model "
             "with dipoles (docs/response.md), or with charges for a molecule"
         )
+    potential = copy.deepcopy(potential).requires_grad_(False)  # no graph through the layers
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     total, per_call = len(trajectory.positions), max(1, _BATCH_ATOMS // len(trajectory.atoms))
     for start in range(0, total, per_call):
