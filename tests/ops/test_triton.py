@@ -67,7 +67,7 @@ def compare(name, slot, *sizes, dtype):
 
 
 @pytest.mark.parametrize(("name", "slot"), ALL)
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(
     atoms=st.integers(1, 4), count=st.integers(0, 6), channels=st.sampled_from((1, 5, 16, 19)),
     seed=st.integers(0, 999), double=st.booleans(),
@@ -90,8 +90,11 @@ def test_long_lists_are_shared(name, slot, monkeypatch):
     compare(name, slot, 3, 20, 3, 2, dtype=torch.float64)
 
 
-@pytest.mark.parametrize(("name", "slot"), ALL)
+@pytest.mark.parametrize(
+    ("name", "slot"), [("message", "receivers"), ("embedding", "receivers"), ("product", "out")]
+)
 def test_derivatives(name, slot):
+    """Of what the network calls; every other operator is one of their derivatives."""
     form, others, rows, plan = case(name, slot, 2, 2, 1, 2)
 
     def run(*inputs):
@@ -100,10 +103,11 @@ def test_derivatives(name, slot):
     inputs = tuple(x.requires_grad_() for x in others.values())
     with on_triton():
         assert torch.autograd.gradcheck(run, inputs, fast_mode=True)
-        assert torch.autograd.gradgradcheck(run, inputs, fast_mode=True)
+        if name != "embedding":  # the interpreter is slow
+            assert torch.autograd.gradgradcheck(run, inputs, fast_mode=True)
 
 
-@pytest.mark.parametrize(("name", "slot"), [ALL[0], ALL[5], ALL[-1]])
+@pytest.mark.parametrize(("name", "slot"), [ALL[0], ALL[-1]])
 def test_registration(name, slot):
     form, others, rows, plan = case(name, slot, 2, 2, 1, 3)
     inputs = [x.requires_grad_() for x in others.values()]
