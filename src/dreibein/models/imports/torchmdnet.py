@@ -73,13 +73,7 @@ def import_torchmdnet(path: str | Path, stated: Stated | None = None) -> Potenti
         ValueError: Not a checkpoint of a TensorNet, or one with a part that is not known here.
     """
     path, stated = Path(path), stated or Stated()
-    checkpoint = read_archive(path)
-    if not isinstance(checkpoint, Mapping) or not isinstance(checkpoint.get("state_dict"), Mapping):
-        raise ValueError(f"{path} has no state_dict: give a checkpoint written by torchmd-train")
-    found = checkpoint.get("hyper_parameters")
-    if not isinstance(found, Mapping):
-        raise ValueError(f"{path} has no hyper_parameters: give a checkpoint by torchmd-train")
-    settings: dict[str, Any] = dict(found)
+    checkpoint, settings = _opened(path)
     _check(settings, path)
     energy, length = _units(stated)
     tensors = _today(checkpoint["state_dict"])
@@ -153,6 +147,17 @@ def import_torchmdnet(path: str | Path, stated: Stated | None = None) -> Potenti
     potential.network.load_state_dict(weights | radial)
     beside.fill(potential.terms, elements)
     return potential
+
+
+def _opened(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """The checkpoint and its hyperparameters."""
+    checkpoint = read_archive(path)
+    if not isinstance(checkpoint, Mapping) or not isinstance(checkpoint.get("state_dict"), Mapping):
+        raise ValueError(f"{path} has no state_dict: give a checkpoint written by torchmd-train")
+    found = checkpoint.get("hyper_parameters")
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{path} has no hyper_parameters: give a checkpoint by torchmd-train")
+    return checkpoint, dict(found)
 
 
 def _check(settings: Mapping[str, Any], path: Path) -> None:
