@@ -9,7 +9,7 @@ from dreibein.models import TensorNetConfig, build_potential, load_model, save_m
 from dreibein.neighbors import attach_neighbors
 from dreibein.nn.targets import Target, Targets
 from dreibein.systems import FIELDS, join, make_structure
-from dreibein.testing import sample_crystal, sample_molecule
+from dreibein.testing import assert_targets_turn, sample_crystal, sample_molecule
 
 SIZES = {"channels": 6, "layers": 1, "num_radial": 6, "cutoff": 3.5}
 SMALL = {"channels": 4}
@@ -169,6 +169,15 @@ def test_a_model_file_keeps_targets_and_their_constants(tmp_path):
         assert torch.equal(one, other)
     assert float(loaded.targets["shielding"].mean[6]) == 123.456789012345
     assert load_model(tmp_path / "m.safetensors", dtype=torch.float64).dtype == torch.float64
+
+
+def test_a_model_moved_to_float64_is_exact_there():
+    targets = {"polarizability": SMALL, "octupole": {"rank": 3, "scope": "structure", **SMALL}}
+    potential = build(targets, torch.float32).double()
+    with torch.no_grad():  # products of vectors alone, so that their constants show
+        for head in potential.targets.values():
+            head.readout.scales.mul_(0.01)
+    assert max(assert_targets_turn(potential, molecule()).values()) < 1e-12
 
 
 def test_gradients_of_a_target_loss_equal_finite_differences():

@@ -70,6 +70,15 @@ class Products(nn.Module):
                 table = torch.tensor(couple_vector(low, degree))
                 self.register_buffer(f"coupling_{path}_{k}", table, persistent=False)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # couplings are not rounded: a head moved from float32 to float64 must be exact there
+        kept = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, value in kept.items():
+            if value is not None:
+                setattr(self, name, value.to(getattr(self, name).device))
+        return self
+
     def forward(self, vector: Tensor, tensor: Tensor) -> dict[Irrep, Tensor]:
         """Channels [N, 2l + 1, paths · channels] of every kind from V [N, 3, F], T [N, 5, F]."""
         vector, tensor = vector / _length(vector), tensor / _length(tensor)
