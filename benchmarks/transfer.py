@@ -33,7 +33,7 @@ from dreibein.nn.transfer import AlignedProduct, ChannelProduct
 from dreibein.systems import make_structure
 
 Way = Callable[[], tuple[Tensor, ...]]
-CASES = (("uvw", 16, (1, 2, 3, 4)), ("uvw", 32, (1, 2)), ("uvu", 32, (1, 2, 3, 4)))
+CASES = (("uvw", 32, (2,)), ("uvu", 32, (1, 2, 3, 4)), ("uvw", 16, (1, 2, 3, 4)))
 
 
 def features(lmax: int, channels: int) -> o3.Irreps:

@@ -24,16 +24,14 @@ def y_kernel(paths, sender, receiver, x, m, w, y):  # type: ignore[no-untyped-de
         row, to, matrices, weights = x[sender[e]], y[receiver[e]], m[e], w[e]
         for p in range(len(paths)):
             start, rows, end, columns, place, first, count = paths[p]
-            factors = weights[first : first + count]
             for a in range(rows):
-                line = row[start + a * count : start + (a + 1) * count]
+                here = start + a * count
                 for u in range(count):
-                    scaled[u] = line[u] * factors[u]
+                    scaled[u] = row[here + u] * weights[first + u]
                 for b in range(columns):
-                    factor = matrices[place + a * columns + b]
-                    target = to[end + b * count : end + (b + 1) * count]
+                    factor, there = matrices[place + a * columns + b], end + b * count
                     for u in range(count):
-                        target[u] += factor * scaled[u]
+                        to[there + u] += factor * scaled[u]
 
 
 @_compile
@@ -44,17 +42,16 @@ def x_kernel(paths, sender, receiver, y, m, w, x):  # type: ignore[no-untyped-de
         row, to, matrices, weights = y[receiver[e]], x[sender[e]], m[e], w[e]
         for p in range(len(paths)):
             start, rows, end, columns, place, first, count = paths[p]
-            factors = weights[first : first + count]
             for a in range(rows):
-                total[:count] = 0.0
-                for b in range(columns):
-                    factor = matrices[place + a * columns + b]
-                    line = row[end + b * count : end + (b + 1) * count]
-                    for u in range(count):
-                        total[u] += factor * line[u]
-                target = to[start + a * count : start + (a + 1) * count]
                 for u in range(count):
-                    target[u] += total[u] * factors[u]
+                    total[u] = 0.0
+                for b in range(columns):
+                    factor, there = matrices[place + a * columns + b], end + b * count
+                    for u in range(count):
+                        total[u] += factor * row[there + u]
+                here = start + a * count
+                for u in range(count):
+                    to[here + u] += total[u] * weights[first + u]
 
 
 @_compile
@@ -65,17 +62,16 @@ def w_kernel(paths, sender, receiver, x, m, y, w):  # type: ignore[no-untyped-de
         left, right, matrices, weights = x[sender[e]], y[receiver[e]], m[e], w[e]
         for p in range(len(paths)):
             start, rows, end, columns, place, first, count = paths[p]
-            target = weights[first : first + count]
             for a in range(rows):
-                total[:count] = 0.0
-                for b in range(columns):
-                    factor = matrices[place + a * columns + b]
-                    line = right[end + b * count : end + (b + 1) * count]
-                    for u in range(count):
-                        total[u] += factor * line[u]
-                other = left[start + a * count : start + (a + 1) * count]
                 for u in range(count):
-                    target[u] += total[u] * other[u]
+                    total[u] = 0.0
+                for b in range(columns):
+                    factor, there = matrices[place + a * columns + b], end + b * count
+                    for u in range(count):
+                        total[u] += factor * right[there + u]
+                here = start + a * count
+                for u in range(count):
+                    weights[first + u] += total[u] * left[here + u]
 
 
 @_compile
@@ -86,16 +82,15 @@ def m_kernel(paths, sender, receiver, x, w, y, m):  # type: ignore[no-untyped-de
         row, other, matrices, weights = x[sender[e]], y[receiver[e]], m[e], w[e]
         for p in range(len(paths)):
             start, rows, end, columns, place, first, count = paths[p]
-            factors = weights[first : first + count]
             for a in range(rows):
-                line = row[start + a * count : start + (a + 1) * count]
+                here = start + a * count
                 for u in range(count):
-                    scaled[u] = line[u] * factors[u]
+                    scaled[u] = row[here + u] * weights[first + u]
                 for b in range(columns):
-                    right = other[end + b * count : end + (b + 1) * count]
+                    there = end + b * count
                     dot = x.dtype.type(0.0)
                     for u in range(count):
-                        dot += scaled[u] * right[u]
+                        dot += scaled[u] * other[there + u]
                     matrices[place + a * columns + b] += dot
 
 
@@ -104,7 +99,9 @@ def run(kernel: Any, tables: list[Tensor], given: list[Tensor], shape: tuple[int
     arrays = [_array(tensor) for tensor in given]
     out: Array = np.zeros(shape, arrays[0].dtype)
     if len(tables[0]) and len(tables[1]):
-        kernel(*map(_array, tables), *arrays, out)
+        paths, sender, receiver = map(_array, tables)
+        # unsigned: numba then knows that no index counts from the end, and loops are vectors
+        kernel(paths.astype(np.uint64), sender, receiver, *arrays, out)
     return torch.from_numpy(out)
 
 
