@@ -17,7 +17,7 @@ from dreibein.simulate import Calculator, Evaluator
 
 FAST = (
     "model.channels=4", "model.layers=1", "model.num_radial=4", "model.cutoff=3.5",
-    "training.epochs=2", "training.batch_size=4",
+    "training.epochs=2", "training.batch_size=4", "training.precision=float64",
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from dreibein.simulate.predictions import predict_structures
 from dreibein.simulate.relaxation import RelaxationResult, relax_structure
 from dreibein.simulate.speed import Memory, Speed, available_backends, measure_speed
 from dreibein.simulate.thermo import read_thermo
+from dreibein.simulate.torchsim_model import torchsim_model
 
 __all__ = [
     "Alarm",
@@ -51,4 +52,5 @@ __all__ = [
     "relax_structures",
     "run_dynamics",
     "standard_box",
+    "torchsim_model",
 ]
