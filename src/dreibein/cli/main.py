@@ -24,11 +24,10 @@ VERBS = (
     "bench",
     "parity",
     "export",
-    "export",
     "demo",
+    "study",
     "import",
     "pretrained",
-    "study",
 )
 
 app = typer.Typer(

@@ -29,7 +29,6 @@ from dreibein.nn.radial import (
     radial_basis,
 )
 from dreibein.nn.targets import ENERGY, TARGETS, Targets
-from dreibein.nn.targets import ENERGY, TARGETS, Targets
 from dreibein.nn.terms import TermConfig
 from dreibein.o3 import Irreps
 from dreibein.systems.graphs import Graph
@@ -68,8 +67,6 @@ class EnvironmentConfig(BaseModel):
     )
     energy: bool = Field(True, description=ENERGY)
     targets: Targets = Field(default_factory=dict, description=TARGETS)
-    energy: bool = Field(True, description=ENERGY)
-    targets: Targets = Field(default_factory=dict, description=TARGETS)
     terms: tuple[TermConfig, ...] = Field(
         (), description="physical terms added to the network's energy, such as zbl"
     )
@@ -99,34 +96,6 @@ class EdgeFilter(nn.Module):
     def forward(self, edges: EdgeFeatures) -> Tensor:
         """Features [E, channels]."""
         return self.from_radial(edges.radial) * self.from_angular(edges.angular)
-
-
-class GlobalFeatures(nn.Module):
-    """Local features as tensors in the global frame: F x (0e + 1o + 2e) of each atom.
-
-    Linear in the local features, which are invariant, then turned out of the frames. Soft frames
-    leave zero where the site has no axes, so isotropic parts stand in 0e alone.
-
-    Args:
-        dim: Width of the local features.
-        channels: F.
-    """
-
-    def __init__(self, dim: int, channels: int) -> None:
-        super().__init__()
-        self.channels = channels
-        self.reps = Irreps.harmonics(2)
-        self.linear = nn.Linear(dim, channels * self.reps.dim)
-
-    def forward(self, x: Tensor, frames: Frames) -> Tensor:
-        """Features [N, 9, F] from local ones [N, dim]."""
-        local = self.linear(x).unflatten(-1, (self.reps.dim, self.channels))
-        parts = []
-        for block, part in zip(self.reps, local.split([3**0, 3, 5], 1), strict=True):
-            rep = Irreps(f"{self.channels}x{block[1]}")
-            turned = frames.to_global(rep, part.mT.flatten(1))
-            parts.append(turned.unflatten(-1, (self.channels, -1)).mT)
-        return torch.cat(parts, 1)
 
 
 class GlobalFeatures(nn.Module):
@@ -250,6 +219,8 @@ class GivenFrames(nn.Module):
 
 def _predictor(config: EnvironmentConfig) -> nn.Module:
     """Three learned vectors for O(3), two for SO(3)."""
+    if config.frames in ("inertia", "neighbors", "random", "identity"):
+        return GivenFrames(config.frames, config.cutoff, config.symmetry)
     constructions: dict[str, Callable[..., Frames]] = {
         "soft": partial(soft_frames, eps=config.frame_eps),
         "gram_schmidt": gram_schmidt,
@@ -262,5 +233,3 @@ def _predictor(config: EnvironmentConfig) -> nn.Module:
     )
     construct = partial(constructions[config.frames], group=config.symmetry)
     return FramePredictor(weights, config.cutoff, construct=construct, envelope=config.envelope)
-    if config.frames in ("inertia", "neighbors", "random", "identity"):
-        return GivenFrames(config.frames, config.cutoff, config.symmetry)
