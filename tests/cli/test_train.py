@@ -68,7 +68,7 @@ def test_no_argument_prints_help():
 def test_schema_is_json():
     result = call("--schema")
     schema = json.loads(result.output)
-    assert set(schema["properties"]) == {"name", "data", "model", "training"}
+    assert set(schema["properties"]) == {"name", "data", "model", "finetune", "training"}
 
 
 def test_the_shown_configuration_is_read_again(tmp_path):

@@ -35,8 +35,8 @@ class Broken(Potential):
 
     wrong: str
 
-    def _energies(self, structures, pos, cell):
-        energies = super()._energies(structures, pos, cell)
+    def _energies(self, structures, pos, cell, field):
+        energies = super()._energies(structures, pos, cell, field)
         if self.wrong == "rotation":  # a field along x and y, zero under none of the turns
             return energies + 0.1 * (pos[:, 0] - pos[:, 0].mean()).square()
         if self.wrong == "translation":

@@ -1,5 +1,7 @@
 """Potentials that break one law each, by little: a law that misses its mutant is no law."""
 
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -139,8 +141,8 @@ class Changed(Potential):
     def forward(self, structures, compute=("energy", "forces")):
         return self.change_results(super().forward(structures, compute), structures)
 
-    def _energies(self, structures, pos, cell):
-        healthy = super()._energies
+    def _energies(self, structures, pos, cell, field):
+        healthy = partial(super()._energies, field=field)
         if self.change_energies is None:
             return healthy(structures, pos, cell)
         return self.change_energies(healthy, structures, pos, cell)
