@@ -1,6 +1,6 @@
 """Every potential that must obey the laws. A new model is one more line in `CASES`.
 
-What a model does not promise it says here in writing: `chiral`, `smooth_order`.
+What a model does not promise it says here in writing: `chiral`, `smooth_order`, `extensive`, `finite`.
 """
 
 from collections.abc import Callable
@@ -34,6 +34,7 @@ class Case:
         chiral: It tells mirror images apart, and must.
         smooth_order: Derivatives of the energy that do not jump at the cutoff.
         extensive: Distant molecules do not share anything, such as the total charge.
+        finite: Coincident atoms have a finite energy; bare nuclei have not.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Case:
     chiral: bool = False
     smooth_order: int = 2
     extensive: bool = True
+    finite: bool = True
 
     def __str__(self) -> str:
         return self.name
@@ -105,7 +107,7 @@ CASES = (
     Case("SO(3)-2-layers", tensornet(layers=2, symmetry="SO(3)", gain=2.0), chiral=True),
     Case("knots", tensornet(layers=2, knots=24)),
     Case("cosine", tensornet(layers=1, envelope="cosine"), smooth_order=1),
-    Case("terms", tensornet(layers=1, terms=TERMS)),
+    Case("terms", tensornet(layers=1, terms=TERMS), finite=False),
     Case("charges", tensornet(layers=1, charge_channels=2), extensive=False),
     Case("charge-and-spin", tensornet(layers=1, charge_embedding=True, spin_embedding=True)),
     Case("LoCaFormer", locaformer(reps="4x0n+2x1n+1x2e", layers=1)),
