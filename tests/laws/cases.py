@@ -1,6 +1,7 @@
 """Every potential that must obey the laws. A new model is one more line in `CASES`.
 
-What a model does not promise it says here in writing: `chiral`, `smooth_order`, `extensive`, `finite`.
+What a model does not promise it says here in writing: `chiral`, `smooth_order`, `extensive`,
+`finite`.
 """
 
 from collections.abc import Callable
