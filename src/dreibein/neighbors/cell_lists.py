@@ -26,6 +26,8 @@ _EMPTY_CELLS = 10_000
 _CELLS_PER_ATOM = 20
 # vesin refuses cutoffs (Å) up to this.
 _SHORTEST = 1e-6
+# Where nothing is periodic vesin's time grows as (cutoff / 1 Å)^3: 1 s for a molecule at 1000 Å.
+_WIDEST = 100.0
 
 _Floats = NDArray[np.float64]
 _Flags = NDArray[np.bool_]
@@ -47,7 +49,8 @@ def search_cells(pos: _Floats, cell: _Floats, pbc: _Flags, cutoff: float) -> Nei
 
     inverse = np.linalg.inv(cell)
     widths = np.where(pbc, 1.0 / np.linalg.norm(inverse, axis=0), np.ptp(pos @ inverse, axis=0))
-    if cutoff <= _SHORTEST or _has_no_grid(widths, cutoff, len(pos)):
+    boundless = cutoff > _WIDEST and not pbc.any()
+    if cutoff <= _SHORTEST or boundless or _has_no_grid(widths, cutoff, len(pos)):
         return search_tree(pos, cell, pbc, cutoff)
     periods = np.floor(pos @ inverse) * pbc
     far = bool((np.abs(periods) > _FAR).any())
