@@ -64,3 +64,8 @@ def test_backends_agree(correlation):
     plain = potential(data)
     for name in ("energy", "forces"):
         assert torch.dist(fused[name], plain[name]) < 1e-12
+
+
+def test_elements_are_named_once():
+    with pytest.raises(ValueError, match="named twice"):
+        build_potential(TensorFieldConfig(irreps="4x0e+4x1o"), elements=(1, 8, 1))

@@ -21,7 +21,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from dreibein.models.locaformer import LARGEST_LOGIT, LoCaFormerConfig
-from dreibein.nn.environment import NUM_ELEMENTS, EnvironmentConfig
+from dreibein.nn.elements import element_rows
+from dreibein.nn.environment import EnvironmentConfig
 from dreibein.nn.radial import Envelope, lengths_and_units, radial_basis
 from dreibein.nn.transfer import (
     ChannelProduct,
@@ -93,15 +94,14 @@ class TensorField(nn.Module):
         elements: Atomic numbers that occur; each gets a row of the element table.
 
     Raises:
-        ValueError: No elements, or one outside 0 ... 118.
+        ValueError: No elements, one twice, or one outside 0 ... 118.
     """
 
     row_of: Tensor
 
     def __init__(self, config: TensorFieldConfig, elements: tuple[int, ...]) -> None:
         super().__init__()
-        if not elements or not all(0 <= z <= NUM_ELEMENTS for z in elements):
-            raise ValueError(f"elements must be atomic numbers in 0 ... 118, got {elements}")
+        self.register_buffer("row_of", element_rows(elements), persistent=False)
         self.config, self.elements = config, tuple(elements)
         self.irreps = Irreps(config.irreps)
         scalars = self.irreps[0].mul
@@ -119,9 +119,6 @@ class TensorField(nn.Module):
         self.head = nn.Sequential(
             nn.Linear(scalars, scalars), nn.SiLU(), nn.Linear(scalars, 1, bias=False)
         )
-        row_of = torch.zeros(NUM_ELEMENTS + 1, dtype=torch.int64)
-        row_of[list(elements)] = torch.arange(len(elements))
-        self.register_buffer("row_of", row_of, persistent=False)
         self.to(torch.get_default_dtype())  # constants are made in float64
 
     @property

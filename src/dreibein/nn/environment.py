@@ -19,6 +19,7 @@ from dreibein.frames import (
     random_global,
     soft_frames,
 )
+from dreibein.nn.elements import element_rows
 from dreibein.nn.embeddings import HarmonicEmbedding, SphereEmbedding, UnitEmbedding
 from dreibein.nn.frame_predictor import FramePredictor
 from dreibein.nn.radial import (
@@ -33,7 +34,6 @@ from dreibein.nn.terms import TermConfig
 from dreibein.o3 import Irreps
 from dreibein.systems.graphs import Graph
 
-NUM_ELEMENTS = 118
 FRAME_SCALARS = 16
 """Invariants of an atom that its frame depends on."""
 VECTOR = Irreps("1x1o")
@@ -144,10 +144,7 @@ class LocalEnvironment(nn.Module):
 
     def __init__(self, config: EnvironmentConfig, elements: tuple[int, ...]) -> None:
         super().__init__()
-        if not elements or not all(0 <= z <= NUM_ELEMENTS for z in elements):
-            raise ValueError(f"elements must be atomic numbers in 0 ... 118, got {elements}")
-        if len(set(elements)) < len(elements):
-            raise ValueError(f"an element is named twice in {elements}")
+        self.register_buffer("row_of", element_rows(elements), persistent=False)
         self.element = nn.Embedding(len(elements), config.channels)
         self.charge = nn.Parameter(0.1 * torch.randn(config.channels))
         self.radial = radial_basis(config.radial, config.cutoff, config.num_radial, config.envelope)
@@ -155,9 +152,6 @@ class LocalEnvironment(nn.Module):
         self.envelope = Envelope(config.cutoff, config.envelope)
         self.frame_scalars = nn.Linear(config.channels, FRAME_SCALARS)
         self.predictor = _predictor(config)
-        row_of = torch.zeros(NUM_ELEMENTS + 1, dtype=torch.int64)
-        row_of[list(elements)] = torch.arange(len(elements))
-        self.register_buffer("row_of", row_of, persistent=False)
 
     def forward(self, graph: Graph) -> tuple[Tensor, Transport, EdgeFeatures]:
         """Invariants of atoms [N, channels], frames on the graph, features of edges."""

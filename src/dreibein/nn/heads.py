@@ -19,13 +19,13 @@ from ase.data import atomic_masses
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from dreibein.nn.elements import NUM_ELEMENTS
 from dreibein.nn.targets import Target
 from dreibein.o3 import Irrep
 from dreibein.o3.coupling import couple_vector
 from dreibein.systems.graphs import batch_index
 
 BLOCKS = (1, 3, 5)  # components of 0e, 1o, 2e
-NUM_ELEMENTS = 118
 
 
 class Products(nn.Module):

@@ -17,6 +17,7 @@ from dreibein.nn.derivatives import (
     strained,
     stress_from_strain_gradient,
 )
+from dreibein.nn.elements import NUM_ELEMENTS
 from dreibein.nn.heads import TargetHead
 from dreibein.nn.response import RESPONSES, applied_field, has_field, responses, responses_of
 from dreibein.nn.terms.sums import term_energies, term_gradients
@@ -24,7 +25,6 @@ from dreibein.nn.terms.term import Term
 from dreibein.systems.graphs import batch_index, edge_vectors, make_graph, within
 
 OUTPUTS = ("energy", "energies", "forces", "stress", "virial", "hessian")
-NUM_ELEMENTS = 118
 
 
 class Potential(nn.Module):

@@ -10,7 +10,8 @@ import torch
 from dreibein.data import StructureDataset, label_scatter
 from dreibein.neighbors import attach_neighbors
 from dreibein.nn import Potential
-from dreibein.nn.heads import NUM_ELEMENTS, TargetHead
+from dreibein.nn.elements import NUM_ELEMENTS
+from dreibein.nn.heads import TargetHead
 from dreibein.recipes.config import RunConfig
 from dreibein.systems import FIELDS, join
 from dreibein.systems.graphs import make_graph

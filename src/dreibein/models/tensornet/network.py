@@ -27,14 +27,13 @@ from dreibein.models.tensornet.packing import (
 )
 from dreibein.models.tensornet.readout import energy_head
 from dreibein.models.tensornet.states import StateEmbedding
+from dreibein.nn.elements import element_rows
 from dreibein.nn.radial import Envelope, radial_basis
 from dreibein.ops import RadialGrid
 from dreibein.systems.graphs import Graph
 
 if TYPE_CHECKING:
     from dreibein.models.tensornet.inference import TensorNetEngine
-
-NUM_ELEMENTS = 118
 
 
 class Embedding(nn.Module):
@@ -217,7 +216,7 @@ class TensorNet(nn.Module):
         elements: Atomic numbers that occur; each gets a row of the element table.
 
     Raises:
-        ValueError: No elements, or one outside 1 ... 118.
+        ValueError: No elements, one twice, or one outside 0 ... 118.
     """
 
     row_of: Tensor
@@ -225,10 +224,7 @@ class TensorNet(nn.Module):
 
     def __init__(self, config: TensorNetConfig, elements: tuple[int, ...]) -> None:
         super().__init__()
-        if not elements or not all(0 <= z <= NUM_ELEMENTS for z in elements):
-            raise ValueError(f"elements must be atomic numbers in 0 ... 118, got {elements}")
-        if len(set(elements)) < len(elements):
-            raise ValueError(f"an element is named twice in {elements}")
+        self.register_buffer("row_of", element_rows(elements), persistent=False)
         self.config = config
         self.elements = tuple(elements)
         channels = config.channels
@@ -257,9 +253,6 @@ class TensorNet(nn.Module):
             self.states = StateEmbedding(len(elements), 2 * channels, **heard)
         if not config.energy:  # drawn before it goes: the other weights do not depend on it
             del self.out_norm, self.out, self.head
-        row_of = torch.zeros(NUM_ELEMENTS + 1, dtype=torch.int64)
-        row_of[list(elements)] = torch.arange(len(elements))
-        self.register_buffer("row_of", row_of, persistent=False)
         self.to(torch.get_default_dtype())  # constants are made in float64
 
     @property
@@ -321,10 +314,10 @@ class TensorNet(nn.Module):
 
     def in_state(self, structures: Data) -> bool:
         """Whether total charge or spin is heard that the engine does not hear."""
-        charged = "charge" in structures and bool(structures.charge.any())
-        spins = "spin" in structures and bool((structures.spin != 1).any())
-        config = self.config
-        return (config.charge_embedding and charged) or (config.spin_embedding and spins)
+        if self.config.charge_embedding and "charge" in structures and structures.charge.any():
+            return True
+        heard = self.config.spin_embedding and "spin" in structures
+        return heard and bool((structures.spin != 1).any())
 
     def sums_backend(self, device: torch.device, dtype: torch.dtype) -> str:
         """What takes sums over edges where autograd differentiates: see `edges.sums_backend`."""

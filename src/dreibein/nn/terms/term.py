@@ -11,6 +11,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from dreibein.nn.elements import element_rows
 from dreibein.systems.graphs import batch_index, edge_vectors
 
 COULOMB = units.Hartree * units.Bohr
@@ -112,9 +113,7 @@ class Term(nn.Module):
     def __init__(self, elements: Sequence[int]) -> None:
         super().__init__()
         self.elements = tuple(elements)
-        row_of = torch.zeros(len(chemical_symbols) + 1, dtype=torch.int64)
-        row_of[list(self.elements)] = torch.arange(len(self.elements))
-        self.register_buffer("row_of", row_of, persistent=False)
+        self.register_buffer("row_of", element_rows(self.elements), persistent=False)
 
     def forward(self, around: Surroundings) -> Tensor:
         """Energy of each atom [N] in eV, float64."""
