@@ -1,4 +1,4 @@
-"""One architecture, one file; model files."""
+"""One architecture, one file or folder; model files; imports of others' models."""
 
 from dreibein.models.catalog import ModelConfig, build_potential, parse_config
 from dreibein.models.imports import Stated, import_matgl, import_torchmdnet

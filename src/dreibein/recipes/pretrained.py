@@ -33,7 +33,7 @@ class Pretrained:
         level_of_theory: Of its training data.
         elements: Atomic numbers it was trained on.
         page: Where its owners describe it.
-        files: Name -> SHA-256, or None where none is published: then that of the first download is
+        files: Name -> SHA-256, or None where none is known: then that of the first download is
             kept beside the file and holds from there on.
         url: Folder of the files, ending in "/"; None: no longer offered, taken from a folder.
         license: As its owners state it; None: not stated.
@@ -99,7 +99,12 @@ MODELS: tuple[Pretrained, ...] = (
     _aceff("1.1", license=None),
     _aceff("2.0"),
 )
-"""Models that are known by name, each checked against its owners' page."""
+"""Models that are known by name, as their owners describe them.
+
+Owners publish no checksums; those of v2025.1 are of a copy whose numbers agree with matgl's. The
+description of AceFF-1.1 names neither level of theory nor elements: they are taken to be those of
+1.0 and 2.0, and a file with other elements is refused.
+"""
 
 
 def find_pretrained(name: str) -> Pretrained:
