@@ -55,6 +55,9 @@ def test_a_known_name_says_everything():
         ({"a": {"rank": 1, "scope": "atom", "symmetric": True}}, "rank 2 and 3"),
         ({"a": {"irreps": "1x4e", "scope": "atom"}}, "go beyond l = 3"),
         ({"a": {"rank": 1, "irreps": "1x1e", "scope": "atom"}}, "not both"),
+        ({"polarizability": {"reduce": "isotropic"}}, "give a number made of tensors another name"),
+        ({"a": {"rank": 1, "scope": "atom", "reduce": "isotropic"}}, "third of the trace"),
+        ({"a": {"rank": 1, "scope": "atom", "charges": True}}, "vectors of structures"),
         ({"my_index": {"rank": 1, "scope": "atom"}}, "cannot name a target"),
     ],
 )
@@ -86,6 +89,26 @@ def test_parts_are_orthonormal_and_complete(options, dimension):
     if target.symmetric and len(target.shape) == 2:
         tensors = basis.T.reshape(-1, 3, 3)
         np.testing.assert_allclose(tensors, tensors.transpose(0, 2, 1), atol=1e-12)
+
+
+def test_numbers_made_of_tensors_are_those_of_the_tensors():
+    """With equal weights: |D| of the dipole, a third of the trace of the polarizability."""
+    made = {
+        "mu": {"rank": 1, "scope": "structure", "charges": True, "reduce": "norm", "unit": "D"},
+        "alpha": {"rank": 2, "scope": "structure", "symmetric": True, "reduce": "isotropic"},
+    }
+    targets = {"dipole": SMALL, "polarizability": SMALL}
+    potential = build(targets | {name: {**SMALL, **kind} for name, kind in made.items()})
+    for number, tensor in (("mu", "dipole"), ("alpha", "polarizability")):
+        potential.targets[number].load_state_dict(potential.targets[tensor].state_dict())
+    potential.targets["polarizability"].mean[1:9] = potential.targets["alpha"].mean[1:9] = 0.3
+    found = potential(join([molecule(0), molecule(3)]), compute=tuple(potential.targets))
+    torch.testing.assert_close(found["mu"], found["dipole"].norm(dim=1))
+    trace = found["polarizability"].diagonal(dim1=1, dim2=2).mean(1)
+    torch.testing.assert_close(found["alpha"], trace)
+    ion = molecule(0, charge=-1.0)
+    found = potential(ion, compute=("mu", "dipole"))
+    assert abs(found["mu"] - found["dipole"].norm(dim=1)) > 0.1  # charges in D/Å: 4.8 to an e
 
 
 def test_a_batch_gives_what_its_structures_give_alone():

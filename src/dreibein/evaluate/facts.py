@@ -62,7 +62,7 @@ def target_facts(potential: Potential) -> dict[str, str]:
         signs = [s for s in ("symmetric", "antisymmetric", "traceless") if getattr(target, s)]
         unit = target.unit or "no unit"
         found[name] = ", ".join([kind, *signs, f"one per {target.scope}", unit])
-        if name == "dipole":
+        if name == "dipole" or head.with_charges:
             part = "charges and dipoles of atoms" if head.with_charges else "dipoles of atoms"
             found[name] += f", from {part}"
     return found

@@ -24,6 +24,7 @@ from dreibein.nn.targets import Target
 from dreibein.o3 import Irrep
 from dreibein.o3.coupling import couple_vector
 from dreibein.systems.graphs import batch_index
+from dreibein.systems.units import conversion_factor
 
 BLOCKS = (1, 3, 5)  # components of 0e, 1o, 2e
 
@@ -203,9 +204,10 @@ class TargetHead(nn.Module):
     def __init__(self, name: str, target: Target, features: int) -> None:
         super().__init__()
         self.name, self.target = name, target
-        self.with_charges = name == "dipole" and target.charges is not False
+        self.with_charges = bool(target.charges or (name == "dipole" and target.charges is None))
         parts = target.parts()
         kinds = tuple(kind for kind, _ in parts)
+        self.moment = _dipole_unit(target.unit or "")
         if self.with_charges:
             kinds = (Irrep(0, 1), *kinds)
         self.readout = Readout(features, target.channels, kinds)
@@ -240,28 +242,39 @@ class TargetHead(nn.Module):
         spread = self.spread.index_select(0, structures.z)
         charges = found.pop(0).squeeze(-1) * spread if self.with_charges else None
         values = torch.cat(found, -1) * spread[:, None] @ self.isometry.T
-        shape = self.target.shape
+        shape = self.target.tensor_shape
         values = values.reshape(-1, *shape) + self._means(structures.z)
         batch, count = batch_index(structures)
         if self.name == "charges":
             return neutralized(values, structures, batch, count)
         if self.target.scope == "atom":
-            return values
+            return self._reduced(values)
         if charges is not None:
-            charges = neutralized(charges, structures, batch, count)
+            charges = neutralized(charges, structures, batch, count, self.moment)
             values = values + charges[:, None] * self._places(structures, pos, batch, count)
         total = values.new_zeros(count, *shape).index_add(0, batch, values)
         if self.target.pool == "mean":
             atoms = torch.bincount(batch, minlength=count).clamp(min=1)
             total = total / atoms.view(-1, *[1] * len(shape))
-        return total
+        return self._reduced(total)
+
+    def _reduced(self, values: Tensor) -> Tensor:
+        """What labels have of tensors [rows, ...]: themselves, their norms, their mean diagonals.
+
+        The slope of a norm at zero is taken as zero.
+        """
+        if self.target.reduce == "norm":
+            return torch.linalg.vector_norm(values.flatten(1), dim=1)
+        if self.target.reduce == "isotropic":
+            return values.diagonal(dim1=-2, dim2=-1).mean(-1)
+        return values
 
     def _means(self, z: Tensor) -> Tensor:
         """Mean of the elements [N, ...]: of numbers, or of the trace of a matrix over three."""
         mean = self.mean.index_select(0, z)
-        if self.target.shape == (3, 3):
+        if self.target.tensor_shape == (3, 3):
             return mean[:, None, None] * torch.eye(3, dtype=mean.dtype, device=mean.device)
-        return mean if self.target.shape == () else mean.new_zeros(())
+        return mean if self.target.tensor_shape == () else mean.new_zeros(())
 
     def _places(self, structures: Data, pos: Tensor, batch: Tensor, count: int) -> Tensor:
         """Positions from the center of mass of each structure [N, 3] in Å."""
@@ -276,10 +289,28 @@ class TargetHead(nn.Module):
         return pos - (moment / total[:, None]).index_select(0, batch)
 
 
-def neutralized(charges: Tensor, structures: Data, batch: Tensor, count: int) -> Tensor:
-    """Charges [N] moved by (Q - sum q) / N in each structure, so that they add up to Q."""
+def neutralized(
+    charges: Tensor, structures: Data, batch: Tensor, count: int, unit: float = 1.0
+) -> Tensor:
+    """Charges [N] moved by (Q - sum q) / N in each structure, so that they add up to Q.
+
+    Args:
+        charges: Of atoms, in the unit that `unit` counts.
+        structures: With or without `charge` in e.
+        batch: Structure of each atom [N].
+        count: Structures.
+        unit: How many of the charges' unit one e is.
+    """
     total = structures.get("charge")
-    wanted = charges.new_zeros(count) if total is None else total.to(charges)
+    wanted = charges.new_zeros(count) if total is None else unit * total.to(charges)
     sums = charges.new_zeros(count).index_add(0, batch, charges)
     atoms = torch.bincount(batch, minlength=count).clamp(min=1)
     return charges + ((wanted - sums) / atoms).index_select(0, batch)
+
+
+def _dipole_unit(unit: str) -> float:
+    """e·Å in `unit`; 1 where it is no unit of a dipole."""
+    try:
+        return conversion_factor("e*Å", unit)
+    except ValueError:
+        return 1.0

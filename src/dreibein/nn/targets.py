@@ -64,8 +64,13 @@ class Target(BaseModel):
     )
     charges: bool | None = Field(
         None,
-        description="of dipole: whether charges times positions are a part beside the dipoles of "
-        "atoms; null: yes, unless structures of the training set are periodic",
+        description="of a vector of structures: whether charges times positions are a part beside "
+        "the vectors of atoms; null: of dipole, unless structures of the training set are periodic",
+    )
+    reduce: Literal["norm", "isotropic"] | None = Field(
+        None,
+        description="what labels have of the tensor: its norm, or a third of the trace of a "
+        "matrix; null: the tensor itself",
     )
     channels: int = Field(64, ge=1, description="width of the target's own layers")
 
@@ -87,11 +92,18 @@ class Target(BaseModel):
             raise ValueError(f"{named[0]} is said of a rank; irreps say it themselves")
         if self.symmetric and self.antisymmetric:
             raise ValueError("a target cannot be symmetric and antisymmetric: it would be zero")
+        if self.reduce == "isotropic" and (self.irreps or self.rank not in (None, 2)):
+            raise ValueError("reduce: isotropic is a third of the trace of a target of rank 2")
         return self
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one value: 3 for each index, or the components of the irreps."""
+        """Of one value: that of the tensor, or of the number that is made of it."""
+        return () if self.reduce else self.tensor_shape
+
+    @property
+    def tensor_shape(self) -> tuple[int, ...]:
+        """Of one tensor: 3 for each index, or the components of the irreps."""
         if self.irreps is not None:
             dim = Irreps(self.irreps).dim
             return () if dim == 1 else (dim,)
@@ -198,8 +210,8 @@ def settled(name: str, target: Target) -> Target:
         raise ValueError(f"'{name}' is not a target; did you mean '{near[0]}'?")
     if not name.isidentifier() or "index" in name or "batch" in name:
         raise ValueError(f"'{name}' cannot name a target: take a plain word without index or batch")
-    if target.charges is not None and name != "dipole":
-        raise ValueError(f"charges is an option of the dipole, not of '{name}'")
+    if target.charges and not (name == "dipole" or _sums_vectors(target)):
+        raise ValueError(f"charges is an option of vectors of structures, which '{name}' is not")
     if name not in FIELDS:
         if target.rank is None and target.irreps is None:
             raise ValueError(f"'{name}' is no field of this package: say its rank and scope")
@@ -209,6 +221,11 @@ def settled(name: str, target: Target) -> Target:
     if name not in LABELS:
         raise ValueError(f"'{name}' is part of the input, not a target")
     return _of_field(name, target)
+
+
+def _sums_vectors(target: Target) -> bool:
+    """Whether a target is a vector that atoms add up to."""
+    return (target.rank, target.scope, target.pool) == (1, "structure", "sum")
 
 
 def _of_field(name: str, target: Target) -> Target:
@@ -222,6 +239,11 @@ def _of_field(name: str, target: Target) -> Target:
             raise ValueError(f"{name} has {option} {value}, not {given}: give it another name")
     if target.irreps is not None:
         raise ValueError(f"{name} has rank {len(field.shape)}, not irreps: give it another name")
+    if target.reduce is not None:
+        raise ValueError(
+            f"the label {name} is what it is: give a number made of tensors another name, with its "
+            f"rank, its scope and reduce: {target.reduce}"
+        )
     symmetric = target.symmetric or name in SYMMETRIC
     return target.model_copy(update=known | {"symmetric": symmetric})
 

@@ -114,7 +114,7 @@ def fit_targets(potential: Potential, train_set: StructureDataset) -> None:
         head.mean.copy_(torch.from_numpy(mean))
         head.spread.copy_(torch.from_numpy(spread))
         described = f"{head.target.unit or 'no unit'}, one per {head.target.scope}"
-        if name == "dipole":
+        if name == "dipole" or head.with_charges:
             part = "charges and dipoles of atoms" if head.with_charges else "dipoles of atoms"
             described += f", from {part}"
         scatter = label_scatter(train_set, name)
@@ -162,7 +162,8 @@ def _label_blocks(train_set: StructureDataset, name: str) -> Iterator[tuple[Arra
 def _has_mean(head: TargetHead) -> bool:
     """Whether a mean may be subtracted: the target has an invariant part of its own."""
     kinds = [kind for kind, _ in head.target.parts()]
-    return head.target.shape in ((), (3, 3)) and any(kind.is_trivial for kind in kinds)
+    known = head.target.tensor_shape in ((), (3, 3)) and head.target.reduce != "norm"
+    return known and any(kind.is_trivial for kind in kinds)
 
 
 def _isotropic(head: TargetHead, values: Array) -> Array:
