@@ -107,6 +107,31 @@ def test_batches_are_their_structures() -> None:
         torch.testing.assert_close(values, torch.cat([one[name] for one in single]))
 
 
+def test_what_is_kept_between_calls_notices_every_change() -> None:
+    model, given = potential(), structure(8, 1)
+    frozen = FrozenPotential(model, "fused")
+
+    def check() -> float:
+        found, exact = (f(given, compute=("energy", "forces")) for f in (frozen, model))
+        torch.testing.assert_close(found["forces"], exact["forces"], rtol=1e-8, atol=1e-10)
+        return float(found["energy"])
+
+    before = check()
+    given.z[2] = 8 if int(given.z[2]) != 8 else 1  # in place
+    assert check() != before
+    far = given.edge_index[:, :2].clone()
+    given.edge_index[:, :2] = far.flip(0)  # in place, no longer sorted
+    with pytest.raises(ValueError, match="not sorted by receiver"):
+        frozen(given)
+    given.edge_index[:, :2] = far
+    nearer = attach_neighbors(given, 2.0)
+    assert nearer.num_edges < given.num_edges
+    given.edge_index, given.shift = nearer.edge_index, nearer.shift
+    last = check()
+    given.pos[0] += 0.1
+    assert check() != last
+
+
 def test_threads_change_nothing_but_rounding() -> None:
     model, given = potential(), structure(120, 7, side=11.0)
     frozen, before = FrozenPotential(model, "fused"), torch.get_num_threads()

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
@@ -13,8 +14,8 @@ from dreibein.nn.derivatives import stress_from_strain_gradient
 from dreibein.nn.potential import Potential
 from dreibein.nn.response import has_field
 from dreibein.nn.terms.sums import term_gradients
-from dreibein.systems.graphs import batch_index
 
+Numbers = np.ndarray[Any, Any]
 logger = logging.getLogger(__name__)
 
 BACKENDS = ("reference", "fused", "cuda")
@@ -24,11 +25,13 @@ FUSED_OUTPUTS = frozenset(("energy", "energies", "forces", "stress", "virial"))
 class Engine(Protocol):
     """A network's energies and gradients without autograd, at the weights it was made with."""
 
-    def __call__(self, structures: Data, *, gradients: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Energies [N], dE/dx [N, 3] and dE/d(strain) [B, 3, 3], float64, in the network's unit.
+    def __call__(
+        self, structures: Data, *, gradients: bool, scale: float
+    ) -> tuple[Numbers, Numbers, Numbers]:
+        """Energies [N], dE/dx [N, 3] and dE/d(strain) [B, 3, 3] of scale times the network.
 
-        Neighbors stand in both directions, sorted by receiver, and may include pairs beyond the
-        cutoff.
+        Arrays in float64 that the caller may change. Neighbors stand in both directions, sorted by
+        receiver, and may include pairs beyond the cutoff.
         """
 
     def describe(self) -> str:
@@ -63,6 +66,14 @@ def sums_on(potential: Potential, device: torch.device) -> str:
         return str(network.sums_backend(device, potential.dtype))
     except ValueError:  # bound to a backend that is not there
         return "reference"
+
+
+def _totals(energies: Numbers, structures: Data) -> Numbers:
+    """Sums over the atoms of each structure [B]."""
+    batch = structures.get("batch")
+    if batch is None:
+        return energies.sum(keepdims=True)
+    return np.bincount(batch.numpy(), energies, minlength=structures.num_graphs)
 
 
 class FrozenPotential:
@@ -101,6 +112,10 @@ class FrozenPotential:
                 f"'{backend}'; choose from {', '.join(there)}"
             )
         self.potential = potential.eval()
+        self._scale = float(potential.scale)
+        self._offset = (potential.reference + potential.shift).detach().cpu().numpy()
+        self._targets = frozenset(potential.targets)
+        self._in_state = getattr(potential.network, "in_state", None)
         self._engine: Engine | None = None
         if backend == "fused":
             network: Any = potential.network
@@ -134,39 +149,38 @@ class FrozenPotential:
         with a charge or spin that the network embeds) comes from the potential itself.
         """
         wanted = frozenset(compute)
-        targets = wanted & frozenset(self.potential.targets)
+        targets = wanted & self._targets
         if self._engine is not None and targets and wanted != targets:
             found = self.potential(structures, compute=tuple(targets))
             return found | self(structures, compute=tuple(wanted - targets))
         in_field = self.potential.field_order and has_field(structures)
-        in_state = getattr(self.potential.network, "in_state", None)
-        beyond = in_field or (in_state is not None and in_state(structures))
+        beyond = in_field or (self._in_state is not None and self._in_state(structures))
         if self._engine is None or beyond or not wanted <= FUSED_OUTPUTS:
             with self._sums():
                 return self.potential(structures, compute=tuple(compute))
-        potential, scale = self.potential, float(self.potential.scale)
         gradients = bool(wanted - {"energy", "energies"})
-        batch, count = batch_index(structures)
-        with torch.no_grad():
-            near = potential.network_view(structures)
-            network, gradient, strain = self._engine(near, gradients=gradients)
-            gradient, strain = scale * gradient, scale * strain
-            energies = potential.reference[structures.z] + potential.shift + scale * network
-            if potential.terms:
-                extra, extra_gradient, extra_strain = term_gradients(potential.terms, structures)
-                energies, gradient = energies + extra, gradient + extra_gradient
-                strain = strain + extra_strain
-            results = {"energies": energies}
-            if "energy" in wanted:
-                results["energy"] = energies.new_zeros(count).index_add(0, batch, energies)
-            if "forces" in wanted:
-                results["forces"] = -gradient
-            if "virial" in wanted:
-                results["virial"] = -strain
-            if "stress" in wanted:
-                cells = structures.cell
-                results["stress"] = stress_from_strain_gradient(strain, cells, structures.pbc)
-        return {name: value for name, value in results.items() if name in wanted}
+        potential, z = self.potential, structures.z.numpy()
+        near = potential.network_view(structures)
+        network, gradient, strain = self._engine(near, gradients=gradients, scale=self._scale)
+        energies = self._offset[z] + network
+        if potential.terms:
+            extra, *slopes = term_gradients(potential.terms, structures)
+            energies += extra.numpy()
+            for sum_, slope in zip((gradient, strain), slopes, strict=True):
+                sum_ += slope.numpy()
+        results = {"energies": energies}
+        if "energy" in wanted:
+            results["energy"] = _totals(energies, structures)
+        if "forces" in wanted:
+            results["forces"] = np.negative(gradient, out=gradient)
+        if "virial" in wanted:
+            results["virial"] = -strain
+        found = {name: torch.from_numpy(v) for name, v in results.items() if name in wanted}
+        if "stress" in wanted:
+            found["stress"] = stress_from_strain_gradient(
+                torch.from_numpy(strain), structures.cell, structures.pbc
+            )
+        return found
 
     @contextmanager
     def _sums(self) -> Iterator[None]:

@@ -73,8 +73,8 @@ def _collect_of(sources: int) -> Any:
     """The compiled function; kept code of other sources is not taken for it."""
 
     @_keep
-    def collect(edges, batch, gradient, strain):  # type: ignore[no-untyped-def]
-        """Add dE/dx [N, 3] and dE/d(strain) [B, 3, 3] (not symmetrised) of all edges.
+    def collect(edges, batch, scale, gradient, strain):  # type: ignore[no-untyped-def]
+        """Put dE/dx [N, 3] and dE/d(strain) [B, 3, 3] of all edges, times scale, in place of zeros.
 
         An edge depends on v = x_i - x_j (with its shift), by g = dE/dr u + (1 - u u^T) dE/du / r,
         where dE/du comes from the nine numbers of u; x_i gets g, x_j -g, and a strain v g^T.
@@ -114,6 +114,16 @@ def _collect_of(sources: int) -> Any:
             gradient[i, 0] += fx
             gradient[i, 1] += fy
             gradient[i, 2] += fz
+        for i in range(len(batch)):
+            for a in range(3):
+                gradient[i, a] *= scale
+        for box in range(len(strain)):
+            for a in range(3):
+                strain[box, a, a] *= scale
+                for b in range(a):
+                    mean = 0.5 * scale * (strain[box, a, b] + strain[box, b, a])
+                    strain[box, a, b] = mean
+                    strain[box, b, a] = mean
 
     return collect
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from dreibein.neighbors import SkinNeighbors
+from dreibein.neighbors import NeighborList, SkinNeighbors
 from dreibein.nn.committee import FORCES_SPREAD, FrozenCommittee, freeze
 from dreibein.nn.frozen import FrozenPotential
 from dreibein.simulate.alarms import Alarms, Policy
@@ -68,6 +68,7 @@ class Evaluator:
     def forget(self) -> None:
         """Drop all that is kept between calls; the next call depends on its arguments alone."""
         self._neighbors = SkinNeighbors(self.potential.cutoff, self.skin)
+        self._pairs: NeighborList | None = None
         self._numbers: np.ndarray | None = None
         self._charge_and_spin: tuple[float, int] | None = None
 
@@ -107,14 +108,16 @@ class Evaluator:
         structure, device = self._structure, self.potential.device
         if (self._cell != cell).any() or (self._pbc != pbc).any():
             self._set_box(structure, cell, pbc)
-        pos = torch.tensor(positions, dtype=torch.float64)
+        pos = torch.from_numpy(np.array(positions, dtype=np.float64))
         # an engine measures every pair anyway, so it may as well drop the distant ones
         fused = self.frozen.backend == "fused"
         find = self._neighbors.candidates if fused else self._neighbors
         pairs = find(pos, *self._box)
         structure.pos = pos.to(device)
-        structure.edge_index = pairs.edge_index.to(device)
-        structure.shift = pairs.shift.to(device)
+        if pairs is not self._pairs:  # the same tensors again tell an engine that nothing changed
+            structure.edge_index = pairs.edge_index.to(device)
+            structure.shift = pairs.shift.to(device)
+            self._pairs = pairs
         assert self._numbers is not None
         self.alarms.look(self._numbers, pos.numpy(), self._cell, pairs)
         wanted = tuple(compute)
@@ -148,7 +151,7 @@ class Evaluator:
         """Build the structure that later calls fill with positions, and check its elements."""
         self.check(numbers)
         structure = make_structure(numbers, torch.zeros(len(numbers), 3), charge=charge, spin=spin)
-        self._structure = structure.to(self.potential.device)
+        self._structure, self._pairs = structure.to(self.potential.device), None
         self._set_box(self._structure, np.zeros((3, 3)), np.zeros(3, dtype=bool))
         self._numbers = np.array(numbers)
         self._charge_and_spin = (charge, spin)

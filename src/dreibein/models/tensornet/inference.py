@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch_geometric.data import Data
 
 from dreibein.models.tensornet.network import TensorNet
@@ -64,6 +63,40 @@ class TableReport:
     bytes: int
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """What follows from who is there and who neighbors whom; in dynamics both stay for many calls.
+
+    Attributes:
+        of: The tensors it was made of, each with the number of its changes, and the threads.
+        batch: Structure of each atom [N].
+        kind: Row of each atom's element [N].
+        sender: Of each pair [E], sorted by receiver.
+        ptr: First pair of each receiver [N + 1].
+        ranges: Atoms of each thread, the first and one past the last.
+    """
+
+    of: tuple[Any, ...]
+    batch: Numbers
+    kind: Numbers
+    sender: Numbers
+    ptr: Numbers
+    ranges: list[tuple[int, int]]
+
+    @staticmethod
+    def marks(structures: Data) -> tuple[Any, ...]:
+        """What tells a later call whether anything changed."""
+        tensors = (structures.z, structures.edge_index, structures.get("batch"))
+        changes = tuple(0 if tensor is None else tensor._version for tensor in tensors)
+        return (*tensors, changes, torch.get_num_threads())
+
+    def holds(self, structures: Data) -> bool:
+        """Whether it was made of these very tensors, none of them changed since."""
+        *tensors, changes, threads = self.marks(structures)
+        same = all(one is other for one, other in zip(tensors, self.of, strict=False))
+        return same and (changes, threads) == self.of[-2:]
+
+
 class TensorNetEngine:
     """Energies and gradients of a TensorNet at fixed weights.
 
@@ -100,6 +133,7 @@ class TensorNetEngine:
 
     def _start(self) -> None:
         """Begin without arrays and threads; they come with the first call."""
+        self._layout: _Layout | None = None
         self._state: State | None = None
         self._edges: Edges | None = None
         self._work: list[Work] = []
@@ -123,26 +157,64 @@ class TensorNetEngine:
         return f"radial tables of {report.knots} knots, {exact}"
 
     def __call__(
-        self, structures: Data, *, gradients: bool = True
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, structures: Data, *, gradients: bool = True, scale: float = 1.0
+    ) -> tuple[Numbers, Numbers, Numbers]:
         """Energies of atoms and gradients of their sum.
 
         Args:
             structures: `Data` or `Batch` on the CPU; neighbors in both directions, sorted by
                 receiver, those beyond the cutoff are skipped.
             gradients: Whether they are wanted; zero otherwise.
+            scale: Unit of the results, in the network's.
 
         Returns:
-            Energies [N], dE/dx [N, 3] and dE/d(strain) [B, 3, 3], float64, in the network's unit.
+            Energies [N], dE/dx [N, 3] and dE/d(strain) [B, 3, 3], float64.
 
         Raises:
             ValueError: Neighbors are not sorted by receiver.
         """
         with self._alone:  # its arrays serve one call at a time
-            return self._evaluate(structures, gradients)
+            return self._evaluate(structures, gradients, scale)
 
-    def _evaluate(self, structures: Data, gradients: bool) -> tuple[Tensor, Tensor, Tensor]:
-        batch, count = batch_index(structures)
+    def _evaluate(
+        self, structures: Data, gradients: bool, scale: float
+    ) -> tuple[Numbers, Numbers, Numbers]:
+        here = self._layout
+        if here is None or not here.holds(structures):
+            here = self._layout = self._lay_out(structures)
+        state, edges = self._room(len(here.batch), len(here.sender))
+        state.kind[:] = here.kind
+        state.charge[:] = 1.0
+        if "charge" in structures:
+            state.charge[:] += (self._charge_scale * structures.charge.numpy())[here.batch]
+        pos, cells = structures.pos.numpy(), structures.cell.reshape(-1, 3, 3).numpy()
+        pairs = (pos, cells, here.batch, here.ptr, here.sender, structures.shift.numpy())
+        plan = self._plan._replace(forces=gradients)
+        self._scratch(len(here.ranges))
+        meeting = np.zeros(1, np.int64)
+        arguments = (self._weights, state, edges, pairs, self._grid)
+        if not all_passes.overloads:
+            logger.info(
+                "loading compiled kernels; where they were never used before they are made first, "
+                "which takes about half a minute"
+            )
+
+        def run(number: int) -> None:
+            share = Share(*here.ranges[number], len(here.ranges), meeting)
+            all_passes(*arguments, self._work[number], plan, share)
+
+        waiting = [self._threads.submit(run, number) for number in range(1, len(here.ranges))]
+        if here.ranges:
+            run(0)
+        for one in waiting:
+            one.result()
+        gradient, strain = np.zeros(pos.shape), np.zeros(cells.shape)
+        if gradients:
+            collect(edges, here.batch, scale, gradient, strain)
+        return scale * state.energy.astype(np.float64), gradient, strain
+
+    def _lay_out(self, structures: Data) -> "_Layout":
+        batch, _ = batch_index(structures)
         atoms, (sender, receiver) = len(batch), structures.edge_index.numpy()
         if (receiver[1:] < receiver[:-1]).any():
             raise ValueError(
@@ -150,40 +222,15 @@ class TensorNetEngine:
                 "dreibein.neighbors.attach_neighbors, or evaluate with backend='reference'"
             )
         ptr = np.searchsorted(receiver, np.arange(atoms + 1))
-        pos, cells = structures.pos.numpy(), structures.cell.reshape(-1, 3, 3).numpy()
-        pairs = (pos, cells, batch.numpy(), ptr, sender, structures.shift.numpy())
-        state, edges = self._room(atoms, len(sender))
-        state.kind[:] = self._row_of[structures.z.numpy()]
-        state.charge[:] = 1.0
-        if "charge" in structures:
-            state.charge[:] += (self._charge_scale * structures.charge.numpy())[pairs[2]]
-        plan = self._plan._replace(forces=gradients)
         threads = max(1, min(torch.get_num_threads(), atoms // _ATOMS_PER_THREAD))
-        ranges = split_rows(ptr, threads)
-        self._scratch(len(ranges))
-        meeting = np.zeros(1, np.int64)
-        shares = [Share(*rows, len(ranges), meeting) for rows in ranges]
-        arguments = (self._weights, state, edges, pairs, self._grid)
-        if not all_passes.signatures:
-            logger.info(
-                "loading compiled kernels; where they were never used before they are made first, "
-                "which takes about half a minute"
-            )
-
-        def run(number: int) -> None:
-            all_passes(*arguments, self._work[number], plan, shares[number])
-
-        waiting = [self._threads.submit(run, number) for number in range(1, len(shares))]
-        if shares:
-            run(0)
-        for one in waiting:
-            one.result()
-        gradient, strain = np.zeros((atoms, 3)), np.zeros((count, 3, 3))
-        if gradients:
-            collect(edges, pairs[2], gradient, strain)
-        strain = 0.5 * (strain + strain.transpose(0, 2, 1))
-        energies = torch.from_numpy(state.energy.astype(np.float64))
-        return energies, torch.from_numpy(gradient), torch.from_numpy(strain)
+        return _Layout(
+            of=_Layout.marks(structures),
+            batch=batch.numpy(),
+            kind=self._row_of[structures.z.numpy()],
+            sender=sender,
+            ptr=ptr,
+            ranges=split_rows(ptr, threads),
+        )
 
     @property
     def _threads(self) -> ThreadPoolExecutor:
