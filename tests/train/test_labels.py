@@ -155,3 +155,85 @@ def test_errors_over_the_scatter_of_labels():
     assert meters[1].counts() == {"shielding": 120, "dipole": 120}
     meters[1].reset()
     assert meters[1].compute() == {}
+
+
+CELL = torch.tensor([[6.0, 0.0, 0.0], [1.5, 5.0, 0.0], [-0.7, 0.9, 7.0]], dtype=torch.float64)
+
+
+def folded_batch(true):
+    """Structures whose labels are other values of the same dipoles; the last one is a molecule."""
+    moves = torch.tensor([[1.0, 0.0, -2.0], [0.0, -1.0, 1.0], [0.0, 0.0, 1.0]]).double() @ CELL
+    moves, found = moves[: len(true)], []
+    for k, dipole in enumerate(true - moves):
+        cell = {"cell": CELL, "pbc": True} if k < 2 else {}
+        found.append(make_structure([1], [[0.0, 0.0, 0.0]], dipole=dipole, **cell))
+    return Batch.from_data_list(found), moves
+
+
+def error_sum(prediction, batch, branch):
+    term = LabelTerm(kind="mse", scale=1.0, branch=branch)
+    return loss_sums({"dipole": prediction}, batch, {"dipole": term}).sums[0]
+
+
+def test_folded_dipoles_are_compared_with_the_nearest_of_their_values():
+    true = torch.tensor([[9.0, -8.0, 4.0], [0.1, 0.2, 3.0], [1.0, 2.0, 3.0]]).double()
+    batch, moves = folded_batch(true)
+    error = torch.tensor([[0.3, -0.2, 0.5], [-0.4, 0.1, 0.2], [0.2, 0.0, -0.1]]).double()
+    prediction = (true + error).requires_grad_()
+    wanted = error.clone()
+    wanted[2] += moves[2]  # a molecule's dipole has one value
+    found = error_sum(prediction, batch, "nearest")
+    torch.testing.assert_close(found, wanted.square().sum())
+    torch.testing.assert_close(torch.autograd.grad(found, prediction)[0], 2.0 * wanted)
+    given = error_sum(prediction, batch, "given")
+    torch.testing.assert_close(given, (error + moves).square().sum())
+    meter = ErrorMeter()
+    meter.update({"dipole": prediction.detach()}, batch)
+    assert meter.compute()["dipole_rmse_e_a"] == pytest.approx(float(wanted.square().mean()) ** 0.5)
+
+
+def test_a_fold_along_the_axes_is_caught(monkeypatch):
+    """A mutant that folds x, y, z by the diagonal of the cell is right in no skewed cell."""
+    from dreibein.train import losses
+
+    def along_axes(label, prediction, cell, pbc):
+        period = cell.diagonal(dim1=1, dim2=2)
+        return label + ((prediction - label) / period).round() * period
+
+    true = torch.tensor([[9.0, -8.0, 4.0], [0.1, 0.2, 3.0]]).double()
+    batch, _ = folded_batch(true)
+    prediction = true + 0.1
+    right = error_sum(prediction, batch, "nearest")
+    monkeypatch.setattr(losses, "nearest_dipole", along_axes)
+    assert error_sum(prediction, batch, "nearest") > right + 1.0
+
+
+def test_a_model_learns_from_folded_dipoles():
+    """D = 0.7 sum of positions, folded into the cell: found from a start at zero."""
+    generator = torch.Generator().manual_seed(0)
+    pos = 3.2 * torch.randn(64, 1, 3, generator=generator, dtype=torch.float64)
+    period = 6.0
+    structures = []
+    for place in pos:
+        true = 0.7 * place.sum(0)
+        folded = true - period * (true / period).round()
+        cell = period * torch.eye(3, dtype=torch.float64)
+        structures.append(make_structure([1], place, cell=cell, pbc=True, dipole=folded))
+    batch = Batch.from_data_list(structures)
+    found = {}
+    for branch in ("given", "nearest"):
+        factor = torch.zeros((), dtype=torch.float64, requires_grad=True)
+        optimizer = torch.optim.Adam([factor], lr=0.02)
+        for _ in range(200):
+            loss = error_sum(factor * pos[:, 0], batch, branch) / 192
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        found[branch] = factor.item()
+    assert found["nearest"] == pytest.approx(0.7, abs=1e-3)
+    assert abs(found["given"] - 0.7) > 0.1
+
+
+def test_only_a_dipole_has_a_branch():
+    with pytest.raises(ValueError, match="branch is an option of the dipole"):
+        Losses(tensor={"branch": "nearest"})

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 from dreibein.systems import FIELDS, mask_name
-from dreibein.systems.cells import to_voigt
+from dreibein.systems.cells import nearest_dipole, to_voigt
 from dreibein.systems.fields import of_atoms
 from dreibein.systems.units import conversion_factor
 
@@ -74,9 +74,10 @@ class ErrorMeter:
     The mean runs over frames for energies, over atoms and x, y, z for forces, over frames and the
     six independent components for stress; for any other label over its frames or atoms and all
     components, in the label's unit, and its RMSE is also given over the scatter of the labels
-    (see `scatter`). Labels whose mask is False do not count. Nothing but sums is kept, in float64
-    on the device of the predictions, so that several processes can add their `state()` and
-    `load_state` the total.
+    (see `scatter`). The dipole of a cell that is periodic in three directions is compared with the
+    nearest value that the label stands for, up to e times cell vectors. Labels whose mask is False
+    do not count. Nothing but sums is kept, in float64 on the device of the predictions, so that
+    several processes can add their `state()` and `load_state` the total.
 
     Args:
         config_types: Names of groups of frames (`config_type`) to keep apart as well; a name not
@@ -289,6 +290,8 @@ def _compare_label(name: str, predicted: Tensor, structures: Batch, frames: Tens
     rows = predicted.shape[0]
     predicted = predicted.reshape(rows, -1)
     label = structures[name].double().reshape(predicted.shape)
+    if name == "dipole":
+        label = nearest_dipole(label, predicted, structures.cell, structures.pbc)
     atoms = of_atoms(name, rows, len(structures.z))
     return _Errors(
         name,

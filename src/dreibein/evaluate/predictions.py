@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from dreibein.systems.cells import to_voigt
+from dreibein.systems.cells import nearest_dipole, to_voigt
 from dreibein.systems.fields import mask_name
 from dreibein.systems.files import atomic_path
 
@@ -137,7 +138,12 @@ class PredictionCollector:
             if name not in ("energy", "forces", "stress") and name in structures:
                 value = value.reshape(value.shape[0], -1)
                 shape = (value.shape[0], value.shape[1])
-                self._append(f"target_{name}", _label(structures, name, shape))
+                label = _label(structures, name, shape)
+                if name == "dipole":  # on the branch of the prediction, as errors are
+                    place = structures.cell.cpu(), structures.pbc.cpu()
+                    near = nearest_dipole(torch.from_numpy(label), value.cpu(), *place)
+                    label = near.numpy()
+                self._append(f"target_{name}", label)
                 self._append(f"predicted_{name}", _numpy(value))
 
     def _append(self, name: str, value: Array) -> None:

@@ -6,7 +6,16 @@ Everything is plain torch in the dtype given (float64 in this package) and diffe
 import torch
 from torch import Tensor
 
-__all__ = ["complete_cell", "from_voigt", "heights", "strain", "to_voigt", "volume", "wrap"]
+__all__ = [
+    "complete_cell",
+    "from_voigt",
+    "heights",
+    "nearest_dipole",
+    "strain",
+    "to_voigt",
+    "volume",
+    "wrap",
+]
 
 # A cell vector shorter than this (Å) counts as absent.
 _ABSENT = 1e-8
@@ -149,6 +158,43 @@ def wrap(pos: Tensor, cell: Tensor, pbc: Tensor) -> Tensor:
     # An atom at -1e-17 would land on 1.0 exactly: that is the next image.
     periods = periods + (fractional - periods >= 1.0) * pbc.reshape(3).to(fractional.dtype)
     return pos - periods @ full
+
+
+@torch.no_grad()
+def nearest_dipole(label: Tensor, prediction: Tensor, cell: Tensor, pbc: Tensor) -> Tensor:
+    """D + e n · cell with the whole numbers n for which it lies nearest to the prediction.
+
+    The dipole of a cell that is periodic in three directions has no other meaning than this set of
+    values: moving one electron by a cell vector changes nothing. Where a structure is periodic in
+    fewer directions the label stays as it is. Of the 27 values around the rounded one the nearest
+    is taken, which is right for cells whose vectors are about as short as they can be.
+
+    Args:
+        label: [B, 3] e·Å.
+        prediction: [B, 3] e·Å.
+        cell: [B, 3, 3] Å.
+        pbc: [B, 3] bool.
+
+    Returns:
+        [B, 3] e·Å, without a gradient.
+
+    >>> cell, pbc = 6.0 * torch.eye(3)[None], torch.ones(1, 3, dtype=torch.bool)
+    >>> label, prediction = torch.tensor([[-2.9, 1.0, 0.0]]), torch.tensor([[8.8, 1.5, 0.0]])
+    >>> nearest_dipole(label, prediction, cell, pbc)
+    tensor([[9.1000, 1.0000, 0.0000]])
+    """
+    everywhere = pbc.reshape(-1, 3).all(1)
+    if not bool(everywhere.any()):
+        return label
+    full = torch.where(everywhere[:, None, None], cell, torch.eye(3).to(cell))
+    apart = prediction.to(label) - label
+    rounded = torch.linalg.solve(full, apart.unsqueeze(1), left=False).round()  # [B, 1, 3]
+    steps = torch.arange(-1, 2).to(full)
+    near = rounded + torch.cartesian_prod(steps, steps, steps)  # [B, 27, 3]
+    moves = near @ full
+    best = (apart.unsqueeze(1) - moves).square().sum(2).argmin(1)
+    move = moves[torch.arange(len(moves), device=moves.device), best]
+    return torch.where(everywhere[:, None], label + move, label)
 
 
 def _rest(vector: Tensor, basis: list[Tensor]) -> Tensor | None:

@@ -58,6 +58,11 @@ class LabelTerm(LossTerm):
         description="what an error is divided by, in the label's unit; auto: the standard "
         "deviation of the training labels",
     )
+    branch: Literal["given", "nearest"] = Field(
+        default="given",
+        description="of a dipole in cells periodic in three directions: compared as it is given, "
+        "or, where labels are folded, with the nearest value, up to e times cell vectors",
+    )
 
 
 class Losses(_Section):
@@ -83,8 +88,16 @@ class Losses(_Section):
     @model_validator(mode="before")
     @classmethod
     def _known(cls, values: Any) -> Any:
-        """Names that are nearly, but not quite, those of a label."""
+        """Names that are nearly, but not quite, those of a label; a branch of what has none."""
         for name in values if isinstance(values, dict) else ():
+            given = values[name]
+            branch = given.get("branch") if isinstance(given, dict) else getattr(given, "branch", 0)
+            if branch == "nearest" and name != "dipole":
+                raise PydanticCustomError(
+                    "no_branch",
+                    "branch is an option of the dipole, not of '{name}'",
+                    {"name": name},
+                )
             near = difflib.get_close_matches(str(name), LABELS, 1, NEAR)
             if near and name not in LABELS:
                 raise PydanticCustomError(

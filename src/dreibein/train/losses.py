@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch_geometric.data import Batch
 
+from dreibein.systems.cells import nearest_dipole
 from dreibein.systems.fields import mask_name
 from dreibein.train.config import EnergyTerm, LabelTerm, LossTerm
 
@@ -62,6 +63,8 @@ def loss_sums(
         mask = structures.get(mask_name(name))
         prediction = predictions[name].double()
         label = label_like(prediction, structures, name)
+        if isinstance(term, LabelTerm) and term.branch == "nearest":
+            label = nearest_dipole(label, prediction, structures.cell, structures.pbc)
         if isinstance(term, EnergyTerm) and term.normalization != "structure":
             prediction = prediction - label  # before the division: the difference of totals
             label = torch.zeros_like(label)
