@@ -105,8 +105,8 @@ def main() -> None:
     sign = float(np.sign(charge))
     slope, alpha = response_along_the_field(frames, sign)
     print(
-        f"dipoles are multiplied by {sign:.0f}; then along the field D = {slope:.3f} F, and the mean "
-        f"of the polarizability's label xx is {alpha:.3f} e·Å²/V"
+        f"dipoles are multiplied by {sign:.0f}; then along the field D = {slope:.3f} F, and the "
+        f"polarizability's label xx is {alpha:.3f} e·Å²/V in the mean"
     )
     diagonal = np.array([np.diag(np.reshape(a.info["polarizability"], (3, 3))) for a in frames])
     print(f"means of polarizability xx, yy, zz: {diagonal.mean(0).round(3)} e·Å²/V")
