@@ -12,6 +12,7 @@ import torch
 
 from dreibein.models import (
     LoCaFormerConfig,
+    LocalFieldConfig,
     LocalizedConfig,
     ModelConfig,
     TensorFieldConfig,
@@ -22,6 +23,7 @@ from dreibein.nn import Potential
 
 ELEMENTS = (1, 6, 8)
 CUTOFF = 3.5  # Å; larger than the cells of laws/structures.py
+SIZES = {"channels": 8, "num_radial": 6, "cutoff": CUTOFF}
 TERMS = ({"term": "zbl", "cutoff": 2.5}, {"term": "dispersion_d2", "cutoff": 5.0})
 
 
@@ -75,6 +77,13 @@ def tensor_field(**options) -> Callable[[], Potential]:
     return seeded(TensorFieldConfig(**sizes | irreps | options))
 
 
+def local_field(interaction: str, **options) -> Callable[[], Potential]:
+    """A tiny network of message passing between soft frames."""
+    sizes = SIZES | {"layers": 1}
+    reps = {"reps": "4x0n+2x1n+1x2e"}
+    return seeded(LocalFieldConfig(interaction=interaction, **sizes | reps | options))
+
+
 def seeded(config: ModelConfig, gain: float = 1.0) -> Callable[[], Potential]:
     """Builds a potential of these hyperparameters, always with the same weights."""
 
@@ -117,4 +126,15 @@ CASES = (
     Case("NequIP-like", tensor_field(layers=2, irreps="4x0e+3x0o+2x1o+2x1e+2x2e")),
     Case("MACE-like", tensor_field(correlation=3)),
     Case("Equiformer-like", tensor_field(interaction="attention", heads=2)),
+    Case("PaiNN-like", tensor_field(interaction="painn", irreps="4x0e+4x1o", layers=2)),
+    Case("EGNN-like", tensor_field(interaction="egnn", irreps="4x0e+1x1o", layers=2)),
+    Case("local-MACE", local_field("convolution", correlation=3)),
+    Case("local-PaiNN", local_field("painn")),
+    Case("local-EGNN", local_field("egnn")),
+    Case("local-TensorNet", local_field("tensornet", reps="3x2n")),
+    Case(
+        "SO(3)-local-TensorNet",
+        local_field("tensornet", reps="3x2n", symmetry="SO(3)"),
+        chiral=True,
+    ),
 )

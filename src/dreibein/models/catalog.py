@@ -8,6 +8,7 @@ from pydantic import Discriminator, Tag, TypeAdapter
 from torch import nn
 
 from dreibein.models.locaformer import LoCaFormer, LoCaFormerConfig
+from dreibein.models.local_field import LocalField, LocalFieldConfig
 from dreibein.models.localized import LocalizedConfig, LocalizedNetwork
 from dreibein.models.tensor_field import TensorField, TensorFieldConfig
 from dreibein.models.tensornet import TensorNet, TensorNetConfig
@@ -29,6 +30,7 @@ ModelConfig = Annotated[
     Annotated[TensorNetConfig, Tag("tensornet")]
     | Annotated[LoCaFormerConfig, Tag("locaformer")]
     | Annotated[LocalizedConfig, Tag("localized")]
+    | Annotated[LocalFieldConfig, Tag("local_field")]
     | Annotated[TensorFieldConfig, Tag("tensor_field")],
     Discriminator(_architecture),
 ]
@@ -36,6 +38,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "tensornet": TensorNet,
     "locaformer": LoCaFormer,
     "localized": LocalizedNetwork,
+    "local_field": LocalField,
     "tensor_field": TensorField,
 }
 

@@ -106,6 +106,8 @@ def _model_card(record: RunRecord) -> Card:
         "tensornet": "TensorNet",
         "locaformer": "LoCaFormer",
         "localized": config.get("convolution"),
+        "tensor_field": f"tensor field, {config.get('interaction')}",
+        "local_field": f"local field, {config.get('interaction')}",
     }
     name = names.get(facts["architecture"], facts["architecture"])
     return Card("Model", str(name or "model"), "", ", ".join(words))

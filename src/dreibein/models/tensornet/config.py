@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from dreibein.models.local_field import LocalFieldConfig
 from dreibein.nn.radial import EnvelopeName, RadialName, WidthName
 from dreibein.nn.targets import ENERGY, TARGETS, Targets
 from dreibein.nn.terms import TermConfig
@@ -96,3 +97,28 @@ class TensorNetConfig(BaseModel):
                 "alone, so there is no table of them: set knots to 0"
             )
         return self
+
+    def local(self) -> LocalFieldConfig:
+        """The same description between local frames: matrices R_ij X R_ij^T, any map at the atom.
+
+        Three times the channels are the rank of its bilinear maps, one for each of I, A and S.
+        Self-loops, the factor of the total charge, widths of radial functions and tables of filters
+        (`knots`: filters depend on directions there) have no counterpart and are left out.
+
+        Raises:
+            ValueError: A field or charges are heard, which the local form does not know.
+
+        >>> TensorNetConfig(channels=16, layers=2).local().reps
+        '16x2n'
+        """
+        for name in ("field_order", "charge_channels", "charge_embedding", "spin_embedding"):
+            if getattr(self, name):
+                raise ValueError(f"TensorNet in local frames has no {name}: leave it out")
+        same = "layers", "cutoff", "radial", "num_radial", "envelope", "symmetry"
+        kept = {name: getattr(self, name) for name in (*same, "energy", "targets", "terms")}
+        return LocalFieldConfig(
+            interaction="tensornet",
+            reps=f"{self.channels}x2n",
+            channels=3 * self.channels,
+            **kept,
+        )

@@ -10,14 +10,15 @@ stores nothing for edges and channels (`ops.channel_products`).
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from dreibein.nn.exact import ExactConstants
 from dreibein.nn.transfer.paths import EdgePaths, paths_of_e3nn
 from dreibein.o3 import Irreps, clebsch_gordan, solid_harmonics
 from dreibein.ops.channel_products import ChannelPath, channel_plan, channel_product
 
 
-class ChannelProduct(nn.Module):
+class ChannelProduct(ExactConstants):
     """Equation (1), summed at the receivers; owns no weights.
 
     Args:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from dreibein.nn.exact import ExactConstants
 from dreibein.o3 import Irrep, Irreps, clebsch_gordan
 
 SMALL = 1e-6
@@ -105,7 +106,7 @@ class EquivariantNorm(nn.Module):
         return torch.cat(parts, -1)
 
 
-class NodeProduct(nn.Module):
+class NodeProduct(ExactConstants):
     """z = W sum over pairs of blocks of C x_u y_u, channel by channel: a product of two features.
 
     With y = x it has all pairs of neighbors in it, applied again all triples, as in MACE.
