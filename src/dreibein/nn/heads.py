@@ -20,6 +20,14 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from dreibein.nn.elements import NUM_ELEMENTS
+from dreibein.nn.moments import (
+    EXTENT,
+    from_center,
+    known_extent,
+    moments_of_atoms,
+    neutralized,
+    sources_of,
+)
 from dreibein.nn.targets import Target
 from dreibein.o3 import Irrep
 from dreibein.o3.coupling import couple_vector
@@ -183,7 +191,8 @@ class TargetHead(nn.Module):
     """y_i = spread_z net_i + mean_z, with mean_z a number times the unit matrix for rank 2.
 
     A target of structures is the sum (or mean) over atoms. Charges are moved by one and the same
-    number to add up to the total charge Q. The dipole is
+    number to add up to the total charge Q. Moments are taken about the center of mass, see
+    `dreibein.nn.moments`: the dipole is
 
         D = sum_i q_i (r_i - r_0) + sum_i mu_i,     sum_i q_i = Q,  r_0 the center of mass,
 
@@ -191,7 +200,7 @@ class TargetHead(nn.Module):
     A periodic cell has no sum over q r: there a model gives dipoles of atoms alone.
 
     Args:
-        name: Of the target; "dipole" and "charges" are computed as above.
+        name: Of the target; moments and "charges" are computed as above.
         target: Settled.
         features: Channels F of the network's features.
     """
@@ -204,12 +213,11 @@ class TargetHead(nn.Module):
     def __init__(self, name: str, target: Target, features: int) -> None:
         super().__init__()
         self.name, self.target = name, target
-        self.with_charges = bool(target.charges or (name == "dipole" and target.charges is None))
+        self.sources = sources_of(name, target)
+        self.with_charges = bool(self.sources)
+        self.unit = _dipole_unit(target.unit or "")
         parts = target.parts()
-        kinds = tuple(kind for kind, _ in parts)
-        self.moment = _dipole_unit(target.unit or "")
-        if self.with_charges:
-            kinds = (Irrep(0, 1), *kinds)
+        kinds = (*self.sources, *(kind for kind, _ in parts))
         self.readout = Readout(features, target.channels, kinds)
         isometry = torch.cat([torch.tensor(matrix) for _, matrix in parts], 1)
         self.register_buffer("isometry", isometry, persistent=False)
@@ -236,22 +244,21 @@ class TargetHead(nn.Module):
             pos: Positions [N, 3].
 
         Raises:
-            ValueError: A dipole with charges of a periodic structure.
+            ValueError: A moment of charges of a periodic structure.
         """
         found = [part.double() for part in self.readout(x)]
         spread = self.spread.index_select(0, structures.z)
-        charges = found.pop(0).squeeze(-1) * spread if self.with_charges else None
+        sources = [found.pop(0) * spread[:, None] for _ in self.sources]
         values = torch.cat(found, -1) * spread[:, None] @ self.isometry.T
         shape = self.target.tensor_shape
         values = values.reshape(-1, *shape) + self._means(structures.z)
         batch, count = batch_index(structures)
         if self.name == "charges":
-            return neutralized(values, structures, batch, count)
+            return neutralized(values, structures.get("charge"), batch, count)
         if self.target.scope == "atom":
             return self._reduced(values)
-        if charges is not None:
-            charges = neutralized(charges, structures, batch, count, self.moment)
-            values = values + charges[:, None] * self._places(structures, pos, batch, count)
+        if sources:
+            values = values + self._moments(sources, structures, pos, batch, count)
         total = values.new_zeros(count, *shape).index_add(0, batch, values)
         if self.target.pool == "mean":
             atoms = torch.bincount(batch, minlength=count).clamp(min=1)
@@ -276,36 +283,25 @@ class TargetHead(nn.Module):
             return mean[:, None, None] * torch.eye(3, dtype=mean.dtype, device=mean.device)
         return mean if self.target.tensor_shape == () else mean.new_zeros(())
 
-    def _places(self, structures: Data, pos: Tensor, batch: Tensor, count: int) -> Tensor:
-        """Positions from the center of mass of each structure [N, 3] in Å."""
+    def _moments(
+        self, sources: list[Tensor], structures: Data, pos: Tensor, batch: Tensor, count: int
+    ) -> Tensor:
+        """Share of each atom in a moment from its charge and vector [N, ...]."""
         if bool(structures.pbc.any()):
+            hint = "train the dipole with model.targets.dipole.charges=false, for dipoles of atoms"
             raise ValueError(
-                "charges times positions have no sum in a periodic cell: train the dipole with "
-                "model.targets.dipole.charges=false, for dipoles of atoms alone"
+                "charges times positions have no sum in a periodic cell: "
+                + (f"{hint} alone" if self.target.rank == 1 else f"leave {self.name} out")
             )
         masses = self.masses.index_select(0, structures.z)
-        total = masses.new_zeros(count).index_add(0, batch, masses)
-        moment = pos.new_zeros(count, 3).index_add(0, batch, masses[:, None] * pos)
-        return pos - (moment / total[:, None]).index_select(0, batch)
-
-
-def neutralized(
-    charges: Tensor, structures: Data, batch: Tensor, count: int, unit: float = 1.0
-) -> Tensor:
-    """Charges [N] moved by (Q - sum q) / N in each structure, so that they add up to Q.
-
-    Args:
-        charges: Of atoms, in the unit that `unit` counts.
-        structures: With or without `charge` in e.
-        batch: Structure of each atom [N].
-        count: Structures.
-        unit: How many of the charges' unit one e is.
-    """
-    total = structures.get("charge")
-    wanted = charges.new_zeros(count) if total is None else unit * total.to(charges)
-    sums = charges.new_zeros(count).index_add(0, batch, charges)
-    atoms = torch.bincount(batch, minlength=count).clamp(min=1)
-    return charges + ((wanted - sums) / atoms).index_select(0, batch)
+        places = from_center(masses, pos, batch, count)
+        total = structures.get("charge")
+        if self.name == EXTENT:
+            total = None if total is None else -total  # electrons
+        charges = neutralized(sources[0].squeeze(-1), total, batch, count, self.unit)
+        vectors = sources[1] if len(sources) > 1 else None
+        values = moments_of_atoms(self.name, charges, vectors, places)
+        return values + known_extent(structures.z, places) if self.name == EXTENT else values
 
 
 def _dipole_unit(unit: str) -> float:

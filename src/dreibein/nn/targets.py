@@ -28,7 +28,8 @@ ENERGY = "whether the model gives an energy; false for targets alone"
 TARGETS = "what is predicted beside the energy, by name: {dipole: {}}, or [dipole, shielding]"
 NEAR = 0.8  # similarity from which an unknown name is a likely slip of a known one
 OF_ENERGY = ("energy", "energies", "forces", "stress", "virial", "hessian")
-SYMMETRIC = frozenset({"polarizability"})  # fields that are symmetric matrices
+SYMMETRIC = frozenset({"polarizability", "quadrupole", "second_moment"})  # matrices that are
+TRACELESS = frozenset({"quadrupole"})
 
 Part = tuple[Irrep, FloatArray]
 """An irrep and the isometry [components, 2l + 1] that puts it into the target."""
@@ -245,7 +246,8 @@ def _of_field(name: str, target: Target) -> Target:
             f"rank, its scope and reduce: {target.reduce}"
         )
     symmetric = target.symmetric or name in SYMMETRIC
-    return target.model_copy(update=known | {"symmetric": symmetric})
+    traceless = target.traceless or name in TRACELESS
+    return target.model_copy(update=known | {"symmetric": symmetric, "traceless": traceless})
 
 
 Targets = Annotated[dict[str, Target], BeforeValidator(_by_name), AfterValidator(_settled)]

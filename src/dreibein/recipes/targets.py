@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from ase.data import atomic_masses
 
 from dreibein.data import StructureDataset, label_scatter
+from dreibein.data.table import Table
 from dreibein.neighbors import attach_neighbors
 from dreibein.nn import Potential
 from dreibein.nn.elements import NUM_ELEMENTS
 from dreibein.nn.heads import TargetHead
+from dreibein.nn.moments import EXTENT, from_center, known_extent
 from dreibein.recipes.config import RunConfig
 from dreibein.systems import FIELDS, join
 from dreibein.systems.graphs import make_graph
@@ -153,10 +156,21 @@ def _label_blocks(train_set: StructureDataset, name: str) -> Iterator[tuple[Arra
             continue
         values = column.values[column.mask]
         values = values.reshape(len(values), -1)
+        if name == EXTENT:
+            values = values - _known_extents(table)[column.mask, None]
         if column.per_atom:
             yield values, table.z[column.mask], table.sizes
         else:
             yield values, table.z[column.mask[table.owner]], table.sizes[column.mask]
+
+
+def _known_extents(table: Table) -> Array:
+    """Part of the spatial extent that no weight has a say in [frames] in Å^2."""
+    owner, count = torch.from_numpy(table.owner), len(table)
+    z, pos = torch.from_numpy(table.z.astype(np.int64)), torch.from_numpy(np.array(table.pos))
+    masses = torch.from_numpy(atomic_masses).index_select(0, z)
+    extents = known_extent(z, from_center(masses, pos, owner, count))
+    return extents.new_zeros(count).index_add(0, owner, extents).numpy()
 
 
 def _has_mean(head: TargetHead) -> bool:
