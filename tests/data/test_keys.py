@@ -119,15 +119,15 @@ def test_own_labels_keep_their_scope(write, load):
     frames = waters(2)
     for atoms in frames:
         atoms.info["gap"] = 5.5
-        atoms.info["quadrupole"] = np.arange(5.0)
+        atoms.info["five_numbers"] = np.arange(5.0)
         atoms.arrays["spin_density"] = np.arange(3.0)
     data = load(
-        write(frames), keys={"bandgap": "gap", "rho": "spin_density"}, labels=["quadrupole"]
+        write(frames), keys={"bandgap": "gap", "rho": "spin_density"}, labels=["five_numbers"]
     )
-    assert data.label_names == ("energy", "forces", "bandgap", "rho", "quadrupole")
+    assert data.label_names == ("energy", "forces", "bandgap", "rho", "five_numbers")
     assert data[0].bandgap.shape == (1,)
     assert data[0].rho.shape == (3,)
-    assert data[0].quadrupole.shape == (1, 5)
+    assert data[0].five_numbers.shape == (1, 5)
 
 
 def test_unused_keys_are_listed(write, load):
