@@ -23,6 +23,7 @@ from dreibein.evaluate import evaluate_potential, run_checks
 from dreibein.models import TensorNetConfig, build_potential, save_model
 from dreibein.neighbors import attach_neighbors
 from dreibein.nn import Potential
+from dreibein.recipes.uncertainty import calibrate
 from dreibein.simulate import DynamicsConfig, run_dynamics
 from dreibein.systems import make_structure, to_ase
 from dreibein.testing import sample_crystal, sample_molecule
@@ -252,6 +253,8 @@ def write_run(folder: Path, *, periodic: bool = False) -> Path:
     config = DataConfig(sources=[str(source)], validation=4, test=12)
     splits = load_splits(config)
     assert splits.test is not None
+    assert splits.validation is not None
+    calibrate(potential, splits.train, splits.validation)
     save_model(potential, folder / "model.safetensors")
     (folder / "splits.json").write_text(json.dumps(splits.record()))
     (folder / "provenance.json").write_text(json.dumps(splits.train.provenance))

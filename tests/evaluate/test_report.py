@@ -14,7 +14,18 @@ from dreibein.evaluate.report.markup import Section, Table, as_json, text, tree
 from dreibein.evaluate.report.parity import force_parity
 from dreibein.evaluate.report.run import RunRecord, read_columns
 
-IDS = {"learning", "parity", "elements", "worst", "checks", "simulation", "speed", "data", "model"}
+IDS = {
+    "learning",
+    "parity",
+    "elements",
+    "worst",
+    "uncertainty",
+    "checks",
+    "simulation",
+    "speed",
+    "data",
+    "model",
+}
 
 
 @pytest.fixture
@@ -57,8 +68,8 @@ def test_engines_are_shown_once_they_were_compared(run):
     ("removed", "empty"),
     [
         (["metrics.csv"], {"learning"}),
-        (["predictions.npz"], {"parity"}),
-        (["evaluation.json"], {"parity", "elements", "worst", "checks"}),
+        (["predictions.npz"], {"parity", "uncertainty"}),
+        (["evaluation.json"], {"parity", "elements", "worst", "uncertainty", "checks"}),
         (["model.safetensors"], {"model"}),
         (["md"], {"simulation"}),
         (["config.yaml"], {"config"}),
@@ -127,7 +138,7 @@ def test_large_data_are_sampled_with_the_largest_errors(run_folder):
     record = RunRecord.read(run_folder)
     few = record.predictions
     times = 40_000 // len(few.z)
-    arrays = {name: value for name, value in vars(few).items() if name != "targets"}
+    arrays = {n: v for n, v in vars(few).items() if n not in ("targets", "uncertainties")}
     many = Predictions(**{name: np.concatenate([a] * times) for name, a in arrays.items()})
     _, spec, note = force_parity(many, record.evaluation)
     drawn = sum(len(trace["x"]) for trace in spec["data"] if trace.get("yaxis") == "y2") - 2

@@ -15,6 +15,8 @@ FIGURES = {
     "fig-histogram-forces",
     "fig-elements",
     "fig-frame",
+    "fig-uncertainty-energy",
+    "fig-coverage-energy",
     "fig-smoothness",
     "fig-dynamics",
 }
@@ -51,6 +53,7 @@ def test_molecular_run(browser, page, tmp_path):
     assert browser.value("document.querySelector('h1').textContent") == "small run"
     text = browser.value("document.body.innerText")
     assert "physical laws measured hold" in text
+    assert "within 2 σ" in text
     assert "<script>alert(1)</script> method" in text  # of the card, as text
     assert "warm <b>" in text
     assert "</pre><b>" in browser.value("document.querySelector('pre').textContent")

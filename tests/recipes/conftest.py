@@ -37,3 +37,9 @@ def clusters(tmp_path):
         return write_clusters(tmp_path / f"clusters-{seed}.xyz", size, seed, box)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def cluster_writer():
+    """`write_clusters`, for fixtures that outlive a test."""
+    return write_clusters

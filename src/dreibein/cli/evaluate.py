@@ -137,6 +137,8 @@ def show(evaluation: "Evaluation") -> None:
     _show_choices(evaluation)
     if evaluation.metrics.keys() & set(_KEYS):
         out.print(_error_table(evaluation))
+    if evaluation.calibrations:
+        out.print(_calibration_table(evaluation))
     if evaluation.targets:
         out.print(_target_table(evaluation))
     if any(target.elements for target in evaluation.targets):
@@ -209,6 +211,25 @@ def _error_table(evaluation: "Evaluation") -> Any:
         if quantity == "stress":
             gpa = [_number(GPA_PER_MEV_A3 * error) for error in (mae, rmse)]
             table.add_row("", *gpa, "GPa", "")
+    return table
+
+
+def _calibration_table(evaluation: "Evaluation") -> Any:
+    from dreibein.evaluate.errors import MEV
+    from dreibein.evaluate.report.formats import percent
+
+    columns = ("rms error", "rms σ", "unit", "within 1 σ", "within 2 σ", "rank correlation")
+    table = _table("Uncertainty (68.3 % and 95.4 % are right)", "", *columns)
+    for c in evaluation.calibrations:
+        table.add_row(
+            c.quantity,
+            _number(MEV * c.rmse),
+            _number(MEV * c.sigma),
+            f"m{c.unit}",
+            percent(c.within_1, 1.0),
+            percent(c.within_2, 1.0),
+            _number(c.spearman),
+        )
     return table
 
 

@@ -63,6 +63,12 @@ def show(facts: Mapping[str, Any]) -> None:
     if facts["targets"]:
         words = [f"{name} ({what})" for name, what in facts["targets"].items()]
         lines["targets"] = "; ".join(words) + "; by the reference, whatever the backend"
+    if "uncertainty" in facts["card"]:
+        known = facts["card"]["uncertainty"]
+        lines["uncertainty"] = (
+            f"of energies, from {known['features']} features of the last layer, calibrated on "
+            f"{known['validation_frames']} frames"
+        )
     for name, value in lines.items():
         out.print(f"[bold]{name:<16}[/] {escape(str(value))}")
     out.print("[bold]card[/]")

@@ -14,6 +14,7 @@ VERBS = (
     "label",
     "train",
     "evaluate",
+    "calibrate",
     "report",
     "info",
     "md",

@@ -9,6 +9,7 @@ import torch
 from ase.data import chemical_symbols
 from torch_geometric.data import Batch
 
+from dreibein.evaluate.calibration import calibrations
 from dreibein.evaluate.errors import MEV, QUANTITIES, UNIT_TEXT, ErrorMeter
 from dreibein.evaluate.frames import (
     FrameRow,
@@ -62,7 +63,8 @@ def evaluate_potential(
     start = time.perf_counter()
     potential.eval()
     meter = ErrorMeter(config_types=(), units=getattr(potential, "target_units", None))
-    collector = PredictionCollector() if predictions_path is not None else None
+    collector = PredictionCollector()
+    unsure: dict[str, str] = getattr(potential, "uncertainties", {})
     rows: list[FrameRow] = []
     seconds = 0.0
     offered = tuple(n for n in getattr(potential, "outputs", EVALUATED) if n not in UNASKED)
@@ -77,12 +79,15 @@ def evaluate_potential(
         seconds += time.perf_counter() - begin
         meter.update(predictions, batch)
         rows += frame_rows(batch, predictions, potential.reference_energies, len(rows))
-        if collector is not None:
-            collector.add(batch, predictions, potential.reference_energies)
+        if unsure or predictions_path is not None:  # the uncertainty is no part of the timing
+            sigmas = potential(batch, compute=tuple(unsure.values())) if unsure else {}
+            named = {label: sigmas[name] for label, name in unsure.items()}
+            collector.add(batch, predictions, potential.reference_energies, named)
         if progress:
             progress(len(rows), len(dataset), _running(meter.compute()))
-    if collector is not None and predictions_path is not None:
-        collector.join().save(predictions_path)
+    predicted = collector.join() if rows and (unsure or predictions_path is not None) else None
+    if predicted is not None and predictions_path is not None:
+        predicted.save(predictions_path)
     return Evaluation(
         metrics=meter.compute(),
         spread=_spread(rows),
@@ -91,6 +96,7 @@ def evaluate_potential(
         elements=_elements(rows, meter),
         targets=_targets(meter),
         config_types=_groups(rows, meter),
+        calibrations=calibrations(predicted) if predicted is not None else [],
         worst=worst_frames(rows, dataset, by="forces"),
         worst_energies=worst_frames(rows, dataset, by="energy"),
         timing=_timing(potential, rows, seconds, time.perf_counter() - start, batch_size),

@@ -42,6 +42,8 @@ class Predictions:
         targets: Reference and prediction of every other label by name, each [F, components] or
             [A, components].
     """
+        uncertainties: Predicted standard deviations: "energy" [F] eV, "forces" [A] eV/Å (of the
+            vector), where the model gives them.
 
     frame: Array
     n_atoms: Array
@@ -59,6 +61,7 @@ class Predictions:
     z: Array
     targets: dict[str, tuple[Array, Array]] = field(default_factory=dict)
 
+    uncertainties: dict[str, Array] = field(default_factory=dict)
     def offsets(self) -> Array:
         """First atom of each frame, and the number of atoms at the end [F + 1]."""
         return np.concatenate([[0], np.cumsum(self.n_atoms)])
@@ -69,7 +72,8 @@ class Predictions:
 
     def save(self, path: str | Path) -> None:
         """Write one compressed npz, whole or not at all."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "targets"}
+        arrays = {name: getattr(self, name) for name in _columns()}
+        arrays |= {f"uncertainty_{name}": value for name, value in self.uncertainties.items()}
         for name, (reference, prediction) in self.targets.items():
             arrays |= {f"target_{name}": reference, f"predicted_{name}": prediction}
         with atomic_path(path) as side:
@@ -82,12 +86,18 @@ class Predictions:
         Raises:
             ValueError: The file is no such npz.
         """
-        names = [f.name for f in fields(cls) if f.name != "targets"]
+        names = _columns()
         try:
             with np.load(path, allow_pickle=False) as file:
                 own = [n.removeprefix("target_") for n in file.files if n.startswith("target_")]
                 targets = {n: (file[f"target_{n}"], file[f"predicted_{n}"]) for n in own}
-                return cls(**{name: file[name] for name in names}, targets=targets)
+                unsure = {
+                    name.removeprefix("uncertainty_"): file[name]
+                    for name in file.files
+                    if name.startswith("uncertainty_")
+                }
+                columns = {name: file[name] for name in names}
+                return cls(**columns, targets=targets, uncertainties=unsure)
         except (KeyError, EOFError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"{path} does not hold predictions of this version ({error}); "
@@ -102,10 +112,16 @@ class PredictionCollector:
     _parts: dict[str, list[Array]] = field(default_factory=dict)
 
     def add(
-        self, structures: Batch, predictions: dict[str, Tensor], atom_energies: dict[int, float]
+        self,
+        structures: Batch,
+        predictions: dict[str, Tensor],
+        atom_energies: dict[int, float],
+        uncertainties: dict[str, Tensor] | None = None,
     ) -> None:
         """Keep one batch; `atom_energies` are the model's isolated atoms by atomic number."""
         frames = structures.num_graphs
+        for name, value in (uncertainties or {}).items():
+            self._append(f"uncertainty_{name}", _numpy(value))
         z = _numpy(structures.z)
         batch = _numpy(structures.batch)
         isolated = np.array([atom_energies.get(int(number), 0.0) for number in z])
@@ -156,7 +172,14 @@ class PredictionCollector:
             joined.setdefault(name, np.zeros((0, 6)))
         own = [n.removeprefix("target_") for n in joined if n.startswith("target_")]
         targets = {n: (joined.pop(f"target_{n}"), joined.pop(f"predicted_{n}")) for n in own}
-        return Predictions(**joined, targets=targets)
+        unsure = [n for n in joined if n.startswith("uncertainty_")]
+        known = {n.removeprefix("uncertainty_"): joined.pop(n) for n in unsure}
+        return Predictions(**joined, targets=targets, uncertainties=known)
+
+
+def _columns() -> list[str]:
+    """Names of the arrays that are always there."""
+    return [f.name for f in fields(Predictions) if f.name not in ("targets", "uncertainties")]
 
 
 def _numpy(tensor: Tensor) -> Array:

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from dreibein.evaluate.calibration import Calibration
 from dreibein.evaluate.checks import Checks
 from dreibein.systems import atomic_path
 
@@ -127,6 +128,7 @@ class Evaluation(BaseModel):
         counts: Frames, atoms, and labels of each kind.
         elements: Forces by element.
         targets: Every label beside energy, forces and stress.
+        calibrations: Errors against their predicted uncertainties, where the model gives them.
         config_types: By group; empty when there is at most one.
         worst: By force error, worst first; by energy error where there are no forces.
         worst_energies: By energy error per atom.
@@ -145,6 +147,7 @@ class Evaluation(BaseModel):
     counts: dict[str, int]
     elements: list[ElementErrors]
     targets: list[TargetErrors] = Field(default_factory=list)
+    calibrations: list[Calibration] = Field(default_factory=list)
     config_types: list[GroupErrors]
     worst: list[FrameErrors]
     worst_energies: list[FrameErrors]

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from dreibein import __version__
 from dreibein.models.catalog import NETWORKS, build_potential, parse_config
-from dreibein.nn.committee import Committee
+from dreibein.nn.committee import CALIBRATED, Committee
 from dreibein.nn.potential import Potential
+from dreibein.nn.uncertainty import LastLayerUncertainty
 from dreibein.systems.files import atomic_path
 
 FORMAT = 1
@@ -165,6 +166,8 @@ def load_model(
         record = Path(path) / ENSEMBLE_NAME
         found = json.loads(record.read_text()) if record.is_file() else {}
         committee.card["disagreement"] = found.get("disagreement_ev_per_a")
+        factors = {name: found.get(f"{name}_factor") for name in CALIBRATED}
+        committee.factors = {name: float(f) for name, f in factors.items() if f is not None}
         return committee
     path = model_file(path)
     header = read_header(path)
@@ -198,6 +201,9 @@ def _unfilled(header: dict[str, Any]) -> Potential:
 
 def _fill(potential: Potential, tensors: dict[str, Tensor]) -> None:
     """Put the weights in, or say in one line what does not fit."""
+    root = tensors.get("uncertainty.root")
+    if root is not None:
+        potential.uncertainty = LastLayerUncertainty(len(root))
     expected = potential.state_dict()
     missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected)
     wrong = [n for n in sorted(expected.keys() & tensors) if expected[n].shape != tensors[n].shape]

@@ -1,6 +1,6 @@
 """Several potentials as one: their mean, and how much they disagree."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,22 +9,31 @@ from torch_geometric.data import Data
 
 from dreibein.nn.frozen import FrozenPotential
 from dreibein.nn.potential import Potential
+from dreibein.nn.uncertainty import ENERGY_UNCERTAINTY, FORCES_UNCERTAINTY, UNCERTAINTIES
 
 FORCES_SPREAD = "forces_spread"
 """Output of a committee [N] in eV/Å: sqrt(mean_m |F_m - mean F|^2) of each atom."""
+ENERGY_SPREAD = "energy_spread"
+"""Output of a committee [B] in eV: sqrt(mean_m (E_m - mean E)^2)."""
+SPREADS = {"energy": ENERGY_SPREAD, "forces": FORCES_SPREAD}
+CALIBRATED = {"energy": ENERGY_UNCERTAINTY, "forces": FORCES_UNCERTAINTY}
 
 
 class Committee(Potential):
     """E = mean_m E_m and everything that derives from it, of potentials trained alike.
 
     Beside the outputs of its members it knows "forces_spread" [N] in eV/Å, the standard deviation
-    of each atom's force.
+    of each atom's force, and "energy_spread" [B] in eV; and, once calibrated, these times a factor
+    as "forces_uncertainty" and "energy_uncertainty".
 
     Args:
         members: At least two, of the same elements and cutoff.
 
     Raises:
         ValueError: Fewer, or members that differ in elements or cutoff.
+
+    Attributes:
+        factors: What the spread of "energy" and "forces" is multiplied by, where that is known.
     """
 
     members: Any  # a ModuleList of `Potential`
@@ -45,11 +54,23 @@ class Committee(Potential):
             reference_energies=first.reference_energies,
             scale=float(first.scale),
             shift=float(first.shift),
-            card=first.card,
+            card={k: v for k, v in first.card.items() if k != "uncertainty"},
             terms=first.terms,
         )
         self.members = nn.ModuleList(members)
+        self.factors: dict[str, float] = {}
         self.eval()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Those of its members, spreads, and uncertainties where they are calibrated."""
+        own = [name for name in super().outputs if name not in UNCERTAINTIES]
+        return (*own, *SPREADS.values(), *self.uncertainties.values())
+
+    @property
+    def uncertainties(self) -> dict[str, str]:
+        """What is given with its standard deviation: label -> output."""
+        return {name: CALIBRATED[name] for name in self.factors}
 
     def forward(
         self, structures: Data, compute: Iterable[str] = ("energy", "forces")
@@ -58,9 +79,10 @@ class Committee(Potential):
 
         Args:
             structures: As for a single potential.
-            compute: What its members know, or "forces_spread".
+            compute: What its members know, or of spreads and uncertainties.
         """
-        return _together([member.eval() for member in self.members], structures, tuple(compute))
+        members = [member.eval() for member in self.members]
+        return _together(members, structures, tuple(compute), self.factors)
 
 
 class FrozenCommittee(FrozenPotential):
@@ -73,6 +95,7 @@ class FrozenCommittee(FrozenPotential):
 
     def __init__(self, potential: Committee, backend: str = "auto") -> None:
         self.members = [FrozenPotential(member, backend) for member in potential.members]
+        self._factors = potential.factors
         self.potential: Potential = potential.eval()
         self.backend = self.members[0].backend
         self._engine = None
@@ -85,7 +108,7 @@ class FrozenCommittee(FrozenPotential):
         self, structures: Data, compute: Iterable[str] = ("energy", "forces")
     ) -> dict[str, Tensor]:
         """What `Committee` returns for the same arguments."""
-        return _together(self.members, structures, tuple(compute))
+        return _together(self.members, structures, tuple(compute), self._factors)
 
 
 def freeze(potential: Potential, backend: str = "auto") -> FrozenPotential:
@@ -101,15 +124,26 @@ def freeze(potential: Potential, backend: str = "auto") -> FrozenPotential:
 
 
 def _together(
-    members: Sequence[Potential | FrozenPotential], structures: Data, compute: tuple[str, ...]
+    members: Sequence[Potential | FrozenPotential],
+    structures: Data,
+    compute: tuple[str, ...],
+    factors: Mapping[str, float],
 ) -> dict[str, Tensor]:
-    """Means of what is computed, and the standard deviation of forces."""
-    plain = [name for name in compute if name != FORCES_SPREAD]
-    if FORCES_SPREAD in compute and "forces" not in plain:
-        plain.append("forces")
+    """Means of what is computed, standard deviations, and these times their factors."""
+    beside = {*SPREADS.values(), *CALIBRATED.values()}
+    spread = [n for n in SPREADS if SPREADS[n] in compute or CALIBRATED[n] in compute]
+    plain = list(dict.fromkeys([*(name for name in compute if name not in beside), *spread]))
     found = [member(structures, compute=plain) for member in members]
     results = {name: torch.stack([f[name] for f in found]).mean(0) for name in found[0]}
-    if FORCES_SPREAD in compute:
-        off = torch.stack([f["forces"] for f in found]) - results["forces"]
-        results[FORCES_SPREAD] = off.square().sum(-1).mean(0).sqrt()
+    for name in spread:
+        square = (torch.stack([f[name] for f in found]) - results[name]).square()
+        square = square.sum(-1) if name == "forces" else square
+        results[SPREADS[name]] = square.mean(0).sqrt()
+        if CALIBRATED[name] in compute:
+            if name not in factors:
+                raise ValueError(
+                    f"this ensemble's spread of the {name} is not calibrated: run dreibein "
+                    "calibrate on its folder"
+                )
+            results[CALIBRATED[name]] = factors[name] * results[SPREADS[name]]
     return {name: value for name, value in results.items() if name in compute}

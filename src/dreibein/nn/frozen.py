@@ -14,6 +14,7 @@ from dreibein.nn.derivatives import stress_from_strain_gradient
 from dreibein.nn.potential import Potential
 from dreibein.nn.response import has_field
 from dreibein.nn.terms.sums import term_gradients
+from dreibein.nn.uncertainty import UNCERTAINTIES
 
 Numbers = np.ndarray[Any, Any]
 logger = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ class FrozenPotential:
         self.potential = potential.eval()
         self._scale = float(potential.scale)
         self._offset = (potential.reference + potential.shift).detach().cpu().numpy()
-        self._targets = frozenset(potential.targets)
+        self._targets = frozenset((*potential.targets, *UNCERTAINTIES))
         self._in_state = getattr(potential.network, "in_state", None)
         self._engine: Engine | None = None
         if backend == "fused":

@@ -22,6 +22,7 @@ from dreibein.nn.heads import TargetHead
 from dreibein.nn.response import RESPONSES, applied_field, has_field, responses, responses_of
 from dreibein.nn.terms.sums import term_energies, term_gradients
 from dreibein.nn.terms.term import Term
+from dreibein.nn.uncertainty import ENERGY_UNCERTAINTY, UNCERTAINTIES, LastLayerUncertainty
 from dreibein.systems.graphs import batch_index, edge_vectors, make_graph, within
 
 OUTPUTS = ("energy", "energies", "forces", "stress", "virial", "hessian")
@@ -50,6 +51,7 @@ class Potential(nn.Module):
     shift: Tensor
     terms: Any  # a ModuleList of `Term`
     targets: Any  # a ModuleDict of `TargetHead`
+    uncertainty: LastLayerUncertainty | None
 
     def __init__(
         self,
@@ -66,6 +68,7 @@ class Potential(nn.Module):
         self.network = network
         self.terms = nn.ModuleList(terms)
         self.targets = nn.ModuleDict(dict(targets or {}))
+        self.uncertainty = None  # made from training data, see `dreibein.recipes.calibrate`
         self.card: dict[str, Any] = dict(card or {})
         self.elements: tuple[int, ...] = tuple(network.elements)  # type: ignore[arg-type]
         # NaN for elements the network never saw: a wrong use gives no number, not a wrong one
@@ -97,7 +100,13 @@ class Potential(nn.Module):
         """Names that can be computed: of the energy, responses to a field, targets."""
         derived: tuple[str, ...] = OUTPUTS if self.has_energy else ()
         derived += responses_of(self.field_order)
-        return tuple(dict.fromkeys((*derived, *self.targets)))
+        sure = UNCERTAINTIES if self.uncertainty is not None else ()
+        return tuple(dict.fromkeys((*derived, *self.targets, *sure)))
+
+    @property
+    def uncertainties(self) -> dict[str, str]:
+        """What is given with its standard deviation at little cost: label -> output."""
+        return {"energy": ENERGY_UNCERTAINTY} if self.uncertainty is not None else {}
 
     @property
     def has_energy(self) -> bool:
@@ -167,7 +176,8 @@ class Potential(nn.Module):
                 (`external_field` [B, 3] V/Å of the structures, zero where absent) also its
                 derivatives "dipole" [B, 3] e·Å, "polarizability" [B, 3, 3] e·Å^2/V and
                 "born_charges" [N, 3, 3] e: d dipole_a / dx_ib, see `dreibein.nn.response`.
-                And the model's targets by name, which come before such derivatives.
+                And the model's targets by name, which come before such derivatives; and, where it
+                is calibrated, `dreibein.nn.uncertainty.UNCERTAINTIES`.
 
         Raises:
             ValueError: An unknown name in `compute`, a missing neighbor list, or a Hessian of
@@ -179,8 +189,8 @@ class Potential(nn.Module):
                 f"cannot compute {', '.join(sorted(wanted - frozenset(self.outputs)))}; "
                 f"choose from {', '.join(self.outputs)}"
             )
-        direct = wanted & frozenset(self.targets)
-        wanted = wanted - direct
+        direct, sure = wanted & frozenset(self.targets), wanted & frozenset(UNCERTAINTIES)
+        wanted = wanted - direct - sure
         differentiate = bool(wanted & {"forces", "stress", "virial", "hessian", *RESPONSES})
         if differentiate:
             gradient_mode: AbstractContextManager[None] = torch.enable_grad()
@@ -189,9 +199,12 @@ class Potential(nn.Module):
         with torch.inference_mode(False), gradient_mode:
             if any(isinstance(v, Tensor) and v.is_inference() for _, v in structures):
                 structures = structures.clone()  # saved for backward, so made outside that mode
-            results = self._evaluate(structures, wanted) if wanted or not direct else {}
+            none = not wanted and bool(direct or sure)
+            results = {} if none else self._evaluate(structures, wanted)
             if direct:
                 results |= self._evaluate_targets(structures, direct)
+            if sure and self.uncertainty is not None:
+                results |= self.uncertainty(self, structures, sure)
         if self.training:
             return results
         return {name: value.detach() for name, value in results.items()}

@@ -5,7 +5,8 @@ from dreibein.recipes.config_file import load_config
 from dreibein.recipes.ensembles import train_ensemble
 from dreibein.recipes.presets import PRESETS, preset
 from dreibein.recipes.pretrained import Pretrained, fetch_pretrained, find_pretrained
-from dreibein.recipes.training import Run, TrainingInterrupted, held_out_frames, train_run
+from dreibein.recipes.run_frames import held_out_frames
+from dreibein.recipes.training import Run, TrainingInterrupted, train_run
 
 __all__ = [
     "PRESETS",

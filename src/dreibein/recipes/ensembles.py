@@ -1,12 +1,13 @@
 """Several runs that differ in their seeds: a committee in one folder."""
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from dreibein.data import StructureDataset, load_splits, with_neighbors
+from dreibein.data import StructureDataset, load_splits
 from dreibein.models import load_model
 from dreibein.models.storage import ENSEMBLE_NAME, MEMBERS, MODEL_NAME
 from dreibein.nn import Committee
@@ -14,12 +15,11 @@ from dreibein.nn.committee import FORCES_SPREAD
 from dreibein.recipes.config import RunConfig
 from dreibein.recipes.run_folder import LAST_CHECKPOINT, new_folder, write_json
 from dreibein.recipes.training import Run, train_run
-from dreibein.systems import join
+from dreibein.recipes.uncertainty import batches, calibrate_committee
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
-BATCH = 32  # frames evaluated at once for the disagreement
 
 
 def train_ensemble(
@@ -75,32 +75,50 @@ def train_ensemble(
             )
         )
     members = [load_model(path / f"member_{k + 1}") for k in range(size)]
-    write_json(disagreement(Committee(members), config), path / ENSEMBLE_NAME)
+    write_json(judge_ensemble(Committee(members), config), path / ENSEMBLE_NAME)
     found = sorted(path.glob(MEMBERS))
     if len(found) > size:
         logger.warning("%s has %d members, more than the %d asked for", path, len(found), size)
     return runs
 
 
-def disagreement(committee: Committee, config: RunConfig) -> dict[str, float | int | str]:
-    """Largest and mean standard deviation of a force over held-out frames, in eV/Å."""
+def calibrate_ensemble(
+    folder: str | Path, validation_set: StructureDataset
+) -> dict[str, float | int]:
+    """Factors of an ensemble's spreads, written to its record; see `calibrate_committee`."""
+    path = Path(folder) / ENSEMBLE_NAME
+    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    committee = load_model(folder)
+    assert isinstance(committee, Committee)
+    factors = calibrate_committee(committee, validation_set)
+    write_json(record | factors, path)
+    return factors
+
+
+def judge_ensemble(committee: Committee, config: RunConfig) -> dict[str, float | int | str]:
+    """How much the members disagree on held-out frames, and by which factor they err more.
+
+    Largest and mean standard deviation of a force, in eV/Å; the factors of validation frames.
+    """
     splits = load_splits(config.data)
     sides = (("validation", splits.validation), ("test", splits.test), ("training", splits.train))
     name, frames = next((n, side) for n, side in sides if side is not None and len(side))
     spread = _spread(committee, frames)
+    validation = splits.validation
+    factors = calibrate_committee(committee, validation) if validation else {}
     return {
         "members": len(committee.members),
         "frames": f"{len(frames)} of {name}",
         "disagreement_ev_per_a": float(spread.max()),
         "mean_disagreement_ev_per_a": float(spread.mean()),
+        **factors,
     }
 
 
 def _spread(committee: Committee, frames: StructureDataset) -> torch.Tensor:
     """Standard deviation of the force on every atom of every frame."""
-    near = with_neighbors(frames, committee.cutoff)
-    found = []
-    for start in range(0, len(near), BATCH):
-        batch = join([near[k] for k in range(start, min(start + BATCH, len(near)))])
-        found.append(committee(batch, compute=(FORCES_SPREAD,))[FORCES_SPREAD])
+    found = [
+        committee(batch, compute=(FORCES_SPREAD,))[FORCES_SPREAD]
+        for batch in batches(frames, committee)
+    ]
     return torch.cat(found)

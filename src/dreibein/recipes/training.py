@@ -1,6 +1,5 @@
 """A whole training run: data to checked model, in one folder."""
 
-import json
 import logging
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -59,12 +58,14 @@ from dreibein.recipes.run_folder import (
     write_config,
     write_json,
 )
+from dreibein.recipes.run_frames import same_splits
 from dreibein.recipes.targets import (
     fit_targets,
     settle_targets,
     target_losses,
     with_target_labels,
 )
+from dreibein.recipes.uncertainty import try_to_calibrate
 from dreibein.train import FitResult, LabelTerm, fit, launch
 from dreibein.train.epochs import fixed_changes
 from dreibein.train.fit import terms_in_use
@@ -196,6 +197,8 @@ def _run(
                 "errors": {name: e.metrics for name, e in before.items()}
             }
         save_model(potential, folder / MODEL_NAME)  # before the evaluation, should that fail
+        if config.training.uncertainty:
+            try_to_calibrate(potential, splits.train, splits.validation)
         evaluations = _evaluate(config, splits, potential, folder)
         potential.card["errors"] = {name: e.metrics for name, e in evaluations.items()}
         save_model(potential, folder / MODEL_NAME)
@@ -250,36 +253,6 @@ def _check_same_run(config: RunConfig, splits: Splits, folder: Path) -> None:
             f"the data or their split are not those of {folder / SPLITS_NAME}: continue with the "
             "same files and the same split, or start a new run"
         )
-
-
-def same_splits(splits: Splits, folder: Path) -> bool:
-    """Whether data and split are those that the run in `folder` recorded."""
-    saved = json.loads((folder / SPLITS_NAME).read_text(encoding="utf-8"))
-    return bool(saved == json.loads(json.dumps(splits.record())))
-
-
-def held_out_frames(folder: str | Path) -> StructureDataset:
-    """The test frames of a run, read again from the data of its configuration.
-
-    Raises:
-        ValueError: No folder of a run, a run without test frames, or data that have changed.
-    """
-    folder = Path(folder)
-    if not (folder / CONFIG_NAME).is_file():
-        raise ValueError(
-            f"{folder} is not the folder of a run: name the data to evaluate on after the model"
-        )
-    splits = load_splits(load_config(folder / CONFIG_NAME).data)
-    if not same_splits(splits, folder):
-        raise ValueError(
-            f"the data or their split are not those of {folder / SPLITS_NAME}: name the data to "
-            "evaluate on after the model"
-        )
-    if splits.test is None:
-        raise ValueError(
-            f"the run in {folder} kept no test frames: name the data to evaluate on after the model"
-        )
-    return splits.test
 
 
 def _resolve_losses(

@@ -3,7 +3,8 @@
 The card of a model file holds the ranges of its training data. At every call the structure is
 compared with them: pairs of elements that never met, distances shorter than any of that pair,
 atoms with fewer or more neighbors within the cutoff than any of their element, and, for several
-potentials together, forces that they disagree on.
+potentials together, forces that they disagree on; for one potential that knows its uncertainty,
+energies that it is less sure of than of any held-out structure.
 """
 
 import logging
@@ -43,7 +44,7 @@ class Alarm:
     """One thing that the training data do not have.
 
     Attributes:
-        kind: "pair", "distance", "density" or "disagreement".
+        kind: "pair", "distance", "density", "disagreement" or "uncertainty".
         about: The elements it is about, or "".
         call: Which call of the evaluator, from 1.
         message: In words, with number and bound.
@@ -65,6 +66,9 @@ class Alarms:
         margin: Part by which a range may be left: 0.02 allows distances 2% shorter.
         disagreement: Standard deviation of a force in eV/Å above which several potentials
             disagree; None: not judged.
+        uncertainty: Standard deviation of the energy in eV per atom above which the potential is
+            unsure; None: not judged.
+        interval: Calls between looks at the uncertainty, which costs a pass through the network.
 
     Attributes:
         found: The first alarms.
@@ -75,6 +79,8 @@ class Alarms:
     policy: Policy = "warn"
     margin: float = 0.0
     disagreement: float | None = None
+    uncertainty: float | None = None
+    interval: int = 10
     found: list[Alarm] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -92,7 +98,14 @@ class Alarms:
         """As the card of a model file says."""
         ranges = card.get("domain")
         domain = TrainingDomain.from_json(ranges) if ranges else None
-        return cls(domain, policy, disagreement=card.get("disagreement"))
+        unsure = (card.get("uncertainty") or {}).get("alarm_ev_per_atom")
+        return cls(domain, policy, disagreement=card.get("disagreement"), uncertainty=unsure)
+
+    @property
+    def asks(self) -> bool:
+        """Whether the present call is one whose uncertainty is judged."""
+        judged = self.policy != "off" and self.uncertainty is not None
+        return judged and (self._calls - 1) % self.interval == 0
 
     def describe(self) -> str:
         """What is watched and what came of it, in one line."""
@@ -103,6 +116,8 @@ class Alarms:
             watched = "none: the model file has no ranges of its training data"
         if self.disagreement is not None:
             watched += f", disagreement above {self.disagreement:.3g} eV/Å"
+        if self.uncertainty is not None:
+            watched += f", uncertainty above {1000.0 * self.uncertainty:.3g} meV/atom"
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
         return f"{self.policy} ({watched}): {counts or 'no alarm'}"
 
@@ -112,6 +127,7 @@ class Alarms:
             "policy": self.policy,
             "watched": self.domain is not None,
             "disagreement_ev_per_a": self.disagreement,
+            "uncertainty_ev_per_atom": self.uncertainty,
             "counts": dict(self.counts),
             "first": [f"call {alarm.call}: {alarm.message}" for alarm in self.found[:10]],
         }
@@ -167,6 +183,17 @@ class Alarms:
                 f"(at most {bound})"
             )
             self._raise("disagreement", "", message)
+
+    def doubt(self, uncertainty: float, atoms: int) -> None:
+        """Compare the uncertainty of an energy in eV with the bound."""
+        if self.policy == "off" or self.uncertainty is None or not atoms:
+            return
+        if not uncertainty / atoms <= self.uncertainty:  # so that NaN is an alarm
+            message = (
+                f"the energy is uncertain by {1000.0 * uncertainty / atoms:.3g} meV/atom "
+                f"(at most {1000.0 * self.uncertainty:.3g} meV/atom on held-out frames)"
+            )
+            self._raise("uncertainty", "", message)
 
     def _prepare(self, numbers: np.ndarray, domain: TrainingDomain) -> None:
         """Ranges in the order of these atoms."""

@@ -10,8 +10,10 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 
+from dreibein.nn.committee import ENERGY_SPREAD
 from dreibein.nn.potential import OUTPUTS
 from dreibein.nn.response import RESPONSES
+from dreibein.nn.uncertainty import ENERGY_UNCERTAINTY
 from dreibein.simulate.evaluator import DEFAULT_SKIN, Evaluator
 from dreibein.systems.cells import to_voigt
 
@@ -128,6 +130,7 @@ class Calculator(AseCalculator):
         )
         targets = self.potential.targets
         whole = [n for n in targets if targets[n].target.scope == "structure"]
+        whole += [ENERGY_UNCERTAINTY, ENERGY_SPREAD]
         self.results.update(_as_results(values, (*RESPONSES[:2], *whole)))
 
 

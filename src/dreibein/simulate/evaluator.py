@@ -11,6 +11,7 @@ from torch_geometric.data import Data
 from dreibein.neighbors import NeighborList, SkinNeighbors
 from dreibein.nn.committee import FORCES_SPREAD, FrozenCommittee, freeze
 from dreibein.nn.frozen import FrozenPotential
+from dreibein.nn.uncertainty import ENERGY_UNCERTAINTY
 from dreibein.simulate.alarms import Alarms, Policy
 from dreibein.systems import make_structure
 
@@ -58,6 +59,7 @@ class Evaluator:
         self.frozen = potential
         self._committee = isinstance(potential, FrozenCommittee)
         self.potential = potential.potential
+        self._uncertain = self.potential.uncertainty is not None
         self.skin = float(skin)
         if isinstance(alarms, str):
             alarms = Alarms.from_card(self.potential.card, alarms)
@@ -123,9 +125,17 @@ class Evaluator:
         wanted = tuple(compute)
         if self._committee and "forces" in wanted:
             wanted = (*wanted, FORCES_SPREAD)
+        unasked = ENERGY_UNCERTAINTY not in wanted
+        doubted = self._uncertain and self.alarms.asks
+        if doubted and unasked:
+            wanted = (*wanted, ENERGY_UNCERTAINTY)
         values = self.frozen(structure, compute=wanted)
         if FORCES_SPREAD in values:
             self.alarms.disagree(values[FORCES_SPREAD].cpu().numpy())
+        if doubted:
+            self.alarms.doubt(float(values[ENERGY_UNCERTAINTY]), len(self._numbers))
+            if unasked:
+                del values[ENERGY_UNCERTAINTY]
         return values
 
     @property

@@ -16,6 +16,7 @@ from torch import Tensor
 from dreibein.neighbors import attach_neighbors
 from dreibein.nn.committee import freeze
 from dreibein.nn.frozen import FrozenPotential
+from dreibein.nn.uncertainty import ENERGY_UNCERTAINTY, FORCES_UNCERTAINTY
 from dreibein.simulate.records import AppendedFile, frame_text, with_results
 from dreibein.systems import atomic_path, from_ase, join
 from dreibein.systems.cells import to_voigt
@@ -41,10 +42,10 @@ def predict_structures(
 ) -> int:
     """Write energy, forces and (where there is a volume) stress of every frame to extended XYZ.
 
-    Frames keep their order, cell, charge and spin, and get `source` ("file, frame 17"). The output
-    grows by whole batches; beside it stands OUTPUT.progress.json until all is done, with which a
-    call with the same sources and potential goes on where the last one ended, so nothing is lost
-    or computed twice.
+    Targets and calibrated uncertainties of the potential as well. Frames keep their order, cell,
+    charge and spin, and get `source` ("file, frame 17"). The output grows by whole batches; beside
+    it stands OUTPUT.progress.json until all is done, with which a call with the same sources and
+    potential goes on where the last one ended, so nothing is lost or computed twice.
 
     Args:
         sources: Files that ASE reads, all their frames.
@@ -196,7 +197,8 @@ def evaluate_batch(batch: list[NamedFrame], potential: FrozenPotential) -> list[
     together = join(structures).to(potential.potential.device)
     model = potential.potential
     derived = ("energy", "forces", "stress") if model.has_energy else ()
-    found = potential(together, compute=(*derived, *model.targets))
+    unsure = tuple(model.uncertainties.values())
+    found = potential(together, compute=(*derived, *model.targets, *unsure))
     values = {name: value.cpu() for name, value in found.items()}
     ends = np.cumsum([len(atoms) for *_, atoms in batch])
     frames = [
@@ -208,6 +210,12 @@ def evaluate_batch(batch: list[NamedFrame], potential: FrozenPotential) -> list[
         for k, (frame, end) in enumerate(zip(frames, ends, strict=True)):
             value = values[target][k] if whole else values[target][end - len(frame) : end]
             (frame.info if whole else frame.arrays)[target] = value.numpy()
+    for k, (frame, end) in enumerate(zip(frames, ends, strict=True)):
+        if ENERGY_UNCERTAINTY in values:
+            frame.info[ENERGY_UNCERTAINTY] = float(values[ENERGY_UNCERTAINTY][k])
+        if FORCES_UNCERTAINTY in values:
+            rows = slice(end - len(frame), end)
+            frame.arrays[FORCES_UNCERTAINTY] = values[FORCES_UNCERTAINTY][rows].numpy()
     return frames
 
 

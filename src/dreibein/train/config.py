@@ -209,6 +209,11 @@ class TrainingConfig(_Section):
         "references to the network",
     )
 
+    uncertainty: bool = Field(
+        default=True,
+        description="give the model a calibrated uncertainty of its energies at the end, from its "
+        "last layer: one pass over the training structures",
+    )
     model_seed: int = Field(default=0, ge=0, description="seed of the initial weights")
     order_seed: int = Field(default=0, ge=0, description="seed of the order of structures")
 

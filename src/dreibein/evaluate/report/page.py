@@ -20,6 +20,7 @@ from dreibein.evaluate.report.motion import motion_section
 from dreibein.evaluate.report.overview import header
 from dreibein.evaluate.report.parity import parity_section
 from dreibein.evaluate.report.run import REPORT_NAME, RunRecord
+from dreibein.evaluate.report.uncertainty import uncertainty_section
 from dreibein.evaluate.report.worst import worst_section
 from dreibein.systems import atomic_path
 
@@ -28,6 +29,7 @@ SECTIONS = (
     parity_section,
     element_section,
     worst_section,
+    uncertainty_section,
     laws_section,
     motion_section,
     engines_section,

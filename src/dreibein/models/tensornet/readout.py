@@ -28,6 +28,11 @@ class GatedHead(nn.Module):
         """Energies [N, 1] of features [N, F]."""
         return self.value(x) * torch.sigmoid(self.gate(x))
 
+    def last_features(self, x: Tensor) -> Tensor:
+        """Gradients of the energies by weights and bias of the value's last layer [N, F + 1]."""
+        hidden = self.value[:-1](x)
+        return torch.cat((hidden, torch.ones_like(x[:, :1])), 1) * torch.sigmoid(self.gate(x))
+
 
 def energy_head(config: TensorNetConfig) -> nn.Module:
     """The head that a config names: Xavier-uniform weights, zero bias."""
