@@ -41,9 +41,9 @@ class Predictions:
         z: Atomic numbers [A].
         targets: Reference and prediction of every other label by name, each [F, components] or
             [A, components].
-    """
         uncertainties: Predicted standard deviations: "energy" [F] eV, "forces" [A] eV/Å (of the
             vector), where the model gives them.
+    """
 
     frame: Array
     n_atoms: Array
@@ -60,8 +60,8 @@ class Predictions:
     pbc: Array
     z: Array
     targets: dict[str, tuple[Array, Array]] = field(default_factory=dict)
-
     uncertainties: dict[str, Array] = field(default_factory=dict)
+
     def offsets(self) -> Array:
         """First atom of each frame, and the number of atoms at the end [F + 1]."""
         return np.concatenate([[0], np.cumsum(self.n_atoms)])
@@ -119,9 +119,9 @@ class PredictionCollector:
         uncertainties: dict[str, Tensor] | None = None,
     ) -> None:
         """Keep one batch; `atom_energies` are the model's isolated atoms by atomic number."""
-        frames = structures.num_graphs
         for name, value in (uncertainties or {}).items():
             self._append(f"uncertainty_{name}", _numpy(value))
+        frames = structures.num_graphs
         z = _numpy(structures.z)
         batch = _numpy(structures.batch)
         isolated = np.array([atom_energies.get(int(number), 0.0) for number in z])
