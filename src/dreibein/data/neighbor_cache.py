@@ -101,5 +101,8 @@ class NeighborDataset(torch.utils.data.Dataset[Data]):
 
 
 def with_neighbors(dataset: StructureDataset, cutoff: float) -> NeighborDataset:
-    """The data set with neighbor lists attached, found lazily and kept."""
-    return NeighborDataset(dataset, cutoff)
+    """The data set with neighbor lists attached, found lazily and kept with the data set."""
+    found: dict[float, NeighborDataset] = dataset.__dict__.setdefault("_with_neighbors", {})
+    if cutoff not in found:
+        found[cutoff] = NeighborDataset(dataset, cutoff)
+    return found[cutoff]

@@ -114,6 +114,7 @@ def train_run(
     folder: str | Path | None = None,
     resume: str | Path | None = None,
     progress: Progress | None = None,
+    splits: Splits | None = None,
 ) -> Run:
     """Load, split, train, evaluate, save; everything lands in one run folder.
 
@@ -122,6 +123,7 @@ def train_run(
         folder: Of the new run; by default `runs/<date>_<time>_<name>`.
         resume: Folder of a run to continue instead; model and data must be what they were.
         progress: Called with steps done, steps altogether and a note on the last epoch.
+        splits: The frames that `config.data` means, where they are loaded already.
 
     Raises:
         ValueError: Anything wrong with configuration, data or the folder, in one sentence.
@@ -136,7 +138,8 @@ def train_run(
     path = fabric.broadcast(path)
     with log_to(path / "log.txt") if fabric.is_global_zero else nullcontext():
         try:
-            return _run(config, path, fabric, progress, resumed=resume is not None)
+            resumed = resume is not None
+            return _run(config, path, fabric, progress, resumed=resumed, splits=splits)
         except TrainingInterrupted:
             raise
         except Exception as error:
@@ -145,10 +148,16 @@ def train_run(
 
 
 def _run(
-    config: RunConfig, folder: Path, fabric: Fabric, progress: Progress | None, *, resumed: bool
+    config: RunConfig,
+    folder: Path,
+    fabric: Fabric,
+    progress: Progress | None,
+    *,
+    resumed: bool,
+    splits: Splits | None = None,
 ) -> Run:
     config = with_target_labels(config)
-    splits = load_splits(config.data)
+    splits = splits or load_splits(config.data)
     config = settle_targets(config, splits.train)
     potential = _potential(config, splits)
     config = _resolve_losses(config, splits.train, potential)
@@ -168,10 +177,11 @@ def _run(
             before = _evaluate_start(config, splits, potential, folder)
         choose_weights(potential, config.finetune)
     validation = splits.validation
+    train_set = with_neighbors(splits.train, potential.cutoff)
     result = fit(
         config.training,
         potential,
-        with_neighbors(splits.train, potential.cutoff),
+        train_set,
         with_neighbors(validation, potential.cutoff) if validation is not None else None,
         folder,
         meter=partial(ErrorMeter, units=potential.target_units),
@@ -191,7 +201,7 @@ def _run(
     if fabric.is_global_zero:
         merge_low_rank(potential)
         potential.card = card(config, splits, result, fabric)
-        potential.card["domain"] = measure_domain(splits.train, potential.cutoff).as_json()
+        potential.card["domain"] = measure_domain(train_set, potential.cutoff).as_json()
         if config.finetune is not None:
             potential.card["finetuned_from"] = origin(config.finetune) | {
                 "errors": {name: e.metrics for name, e in before.items()}

@@ -81,6 +81,8 @@ def complete_page(title: str, top: str, sections: list[Section]) -> str:
         sections: The rest.
     """
     name = text(title)
+    drawn = any('class="canvas"' in part for part in (top, *(s.body for s in sections)))
+    plotly = f"<script>{_plotly()}</script>" if drawn else ""
     return "".join(
         (
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
@@ -94,7 +96,7 @@ def complete_page(title: str, top: str, sections: list[Section]) -> str:
             "".join(section.render() for section in sections),
             f"<footer>Written by dreibein {text(__version__)} from {name}. This file is complete: "
             "it loads nothing from the network.</footer></main>",
-            f"<script>{_plotly()}</script><script>{_asset('page.js')}</script></body></html>\n",
+            f"{plotly}<script>{_asset('page.js')}</script></body></html>\n",
         )
     )
 

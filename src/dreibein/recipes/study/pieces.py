@@ -6,7 +6,7 @@ import multiprocessing
 import shutil
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,16 @@ from typing import Any
 import torch
 import yaml
 
-from dreibein.data import load_data, with_neighbors
-from dreibein.evaluate import evaluate_potential
+from dreibein.data import Splits, load_data, load_splits, with_neighbors
+from dreibein.evaluate import evaluate_potential, metric_name
+from dreibein.evaluate.errors import MEV, relative_name
 from dreibein.recipes.run_folder import LAST_CHECKPOINT
 from dreibein.recipes.study.config import Piece, StudyConfig
-from dreibein.recipes.study.costs import write_costs
-from dreibein.recipes.study.poses import posed_data, posed_test, write_poses
-from dreibein.recipes.study.report import PIECE_NAME, write_study
+from dreibein.recipes.study.costs import Cost, write_costs
+from dreibein.recipes.study.names import ENERGY_TARGETS
+from dreibein.recipes.study.poses import label_scales, posed_data, posed_test, write_poses
+from dreibein.recipes.study.report import write_study
+from dreibein.recipes.study.tables import PIECE_NAME
 from dreibein.recipes.training import train_run
 from dreibein.systems.files import atomic_path
 
@@ -56,11 +59,12 @@ def run_study(
     """
     folder.mkdir(parents=True, exist_ok=True)
     _keep_config(study, folder)
-    frames = write_poses(study.data, folder)
+    frames = write_poses(study, folder)
     if any(size > frames["train"] for size in study.sizes):
         raise ValueError(f"a size of {max(study.sizes)} exceeds the {frames['train']} frames")
     pieces = study.pieces(frames["train"])
-    write_costs(study, folder)
+    costs = {cost.choice: cost for cost in write_costs(study, folder)}
+    splits = {size: load_splits(posed_data(folder, size)) for size in {p.size for p in pieces}}
     todo = [piece for piece in pieces if not (_folder(folder, piece) / PIECE_NAME).is_file()]
     started = time.monotonic()
     running: dict[Piece, BaseProcess] = {}
@@ -69,11 +73,14 @@ def run_study(
     report(done, len(pieces), "")
     # a fork saves seconds of imports, and is safe while no thread of torch has run
     context: Any = multiprocessing.get_context("fork" if torch.get_num_threads() == 1 else "spawn")
+    if todo and max_seconds != 0:
+        _find_neighbors(splits, study.cutoff)
     while todo or running:
         late = max_seconds is not None and time.monotonic() - started > max_seconds
         while todo and len(running) < processes and not late:
             piece = todo.pop(0)
-            running[piece] = context.Process(target=run_piece, args=(study, piece, folder))
+            given = (study, piece, folder, costs[piece.choice], splits[piece.size])
+            running[piece] = context.Process(target=run_piece, args=given)
             running[piece].start()
         if late and not running:
             break
@@ -86,8 +93,8 @@ def run_study(
     return write_study(study, folder, pieces)
 
 
-def run_piece(study: StudyConfig, piece: Piece, folder: Path) -> None:
-    """Train one piece and write what came out as piece.json."""
+def run_piece(study: StudyConfig, piece: Piece, folder: Path, cost: Cost, splits: Splits) -> None:
+    """Train one piece, as wide and long as planned, and write what came out as piece.json."""
     here = _folder(folder, piece)
     logging.getLogger("dreibein").setLevel(logging.WARNING)
     torch.set_num_threads(1)
@@ -96,14 +103,19 @@ def run_piece(study: StudyConfig, piece: Piece, folder: Path) -> None:
         if not resume and here.exists():
             shutil.rmtree(here)
         started = time.process_time()
-        config = study.run(piece, posed_data(folder, piece.size))
-        run = train_run(config, folder=here, resume=here if resume else None)
+        scales = label_scales(folder)
+        config = study.run(piece, posed_data(folder, piece.size), scales, cost.width, cost.steps)
+        run = train_run(config, folder=here, resume=here if resume else None, splits=splits)
         seconds = time.process_time() - started
         tests = with_neighbors(load_data(posed_test(folder)), run.potential.cutoff)
         metrics = evaluate_potential(run.potential, tests, batch_size=32).metrics
+        for name, scale in scales.items():
+            factor = MEV if name in ENERGY_TARGETS else 1.0
+            rmse = metrics[metric_name(name, "rmse", run.potential.target_units.get(name))]
+            metrics[relative_name(name)] = rmse / factor / scale
         record = {
             **piece.model_dump(),
-            "reps": study.reps_of(piece.representation),
+            "features": cost.features,
             "parameters": sum(p.numel() for p in run.potential.parameters()),
             "steps": run.fit.steps,
             "train_seconds": round(seconds, 2),
@@ -118,12 +130,22 @@ def run_piece(study: StudyConfig, piece: Piece, folder: Path) -> None:
         raise
 
 
+def _find_neighbors(splits: Mapping[int, Splits], cutoff: float) -> None:
+    """Neighbor lists once for all processes that are forked from this one."""
+    for divided in splits.values():
+        frames = with_neighbors(divided.train, cutoff)
+        for k in range(len(frames)):
+            frames[k]
+
+
 def _keep_config(study: StudyConfig, folder: Path) -> None:
-    """Write the choices, or refuse a folder with others."""
+    """Write the choices, or refuse a folder with others; only seeds may be more or fewer."""
     path = folder / CONFIG_NAME
     values = study.model_dump(mode="json")
-    if path.is_file() and yaml.safe_load(path.read_text(encoding="utf-8")) != values:
-        raise ValueError(f"{path} has other choices: repeat those, or give another folder")
+    if path.is_file():
+        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if before | {"seeds": study.seeds} != values:
+            raise ValueError(f"{path} has other choices: repeat those, or give another folder")
     with atomic_path(path) as side:
         side.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 

@@ -1,212 +1,151 @@
-"""Table, CSV files and page of a study."""
+"""Table, figures and page of a study."""
 
 import json
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from dreibein.evaluate.report.figures import SERIES, axis
-from dreibein.evaluate.report.markup import Section, Spec, Table, figure, paragraph, text
+from dreibein.evaluate.report.formats import MISSING, digits, whole
+from dreibein.evaluate.report.markup import Markup, Section, Table, paragraph, text
 from dreibein.evaluate.report.page import complete_page
 from dreibein.recipes.study.config import Piece, StudyConfig
-from dreibein.recipes.study.costs import COSTS_NAME, Cost, read_costs, write_rows
-from dreibein.recipes.study.poses import POSES_NAME
+from dreibein.recipes.study.figures import Panel, curves, dots, scatter
+from dreibein.recipes.study.poses import POSES_NAME, SIDES
+from dreibein.recipes.study.tables import (
+    COST_NAMES,
+    MEAN_RELATIVE,
+    Row,
+    main_metrics,
+    records_of,
+    write_tables,
+)
 from dreibein.systems.files import atomic_path
 
-PIECE_NAME = "piece.json"
 PAGE_NAME = "study.html"
-MAIN = {"forces": "forces_mae_mev_per_a", "energy": "energy_mae_mev"}
-UNITS = {"forces_mae_mev_per_a": "meV/Å", "energy_mae_mev": "meV"}
-Row = dict[str, Any]
+FIGURES = "figures"
+COMPARISONS = ("representations", "frames", "embeddings", "networks")
+COST_WORDS = dict(zip(COST_NAMES, (
+    "numbers of an atom", "multiply-adds / edge", "bytes / edge", "forward / ms",
+    "training step / ms", "kept for gradients / MiB",
+)))  # fmt: skip
+BARS = "Dots are means over seeds, bars reach from the smallest to the largest."
 
 
 def write_study(study: StudyConfig, folder: Path, pieces: Sequence[Piece]) -> Path:
-    """Write pieces.csv, table.csv, a CSV for each figure, and the page; returns its path."""
-    records = [
-        json.loads(path.read_text(encoding="utf-8"))
-        for piece in pieces
-        if (path := folder / "pieces" / piece.name / PIECE_NAME).is_file()
-    ]
-    metrics = [MAIN[name] for name in ("forces", "energy") if name in study.target]
-    costs = {(cost.representation, cost.frames): cost for cost in read_costs(folder / COSTS_NAME)}
-    flat = [{**_without(r), **r["metrics"]} for r in records]
-    if flat:
-        write_rows(folder / "pieces.csv", flat)
-    rows = summarize(records, metrics)
-    full = max((row["size"] for row in rows), default=0)
-    whole = [row for row in rows if row["size"] == full]
-    tables = {
-        "representations": [row for row in whole if row["frames"] == "soft"],
-        "frames": [row for row in whole if row["representation"] == study.representation],
-        "learning-curves": [row for row in rows if _on_curve(row, study)],
-    }
-    joined = [{**row, **_cost(costs, row)} for row in whole]
-    if joined:
-        write_rows(folder / "table.csv", joined)
-    for name, some in tables.items():
-        if some:
-            write_rows(folder / f"{name}.csv", some)
-    sections = [
-        _table_section(joined, metrics),
-        _bars("representations", "Representations", tables["representations"], metrics, _by_reps),
-        _bars("frames", "Frames", tables["frames"], metrics, lambda row: str(row["frames"])),
-        _curves(tables["learning-curves"], metrics[0]),
-        _cost_section(joined, metrics[0]),
-        _about(study, folder, len(records), len(pieces)),
-    ]
-    top = f"<header><h1>Representations</h1>{paragraph(_subtitle(study, folder))}</header>"
+    """Write all CSV files, the figures beside them and the page; returns its path."""
+    records = records_of(folder, pieces)
+    tables = write_tables(study, folder, records)
+    drawn = {name: svg for name, svg in _drawn(study, tables).items() if svg}
+    (folder / FIGURES).mkdir(exist_ok=True)
+    for name, svg in drawn.items():
+        with atomic_path(folder / FIGURES / f"{name}.svg") as path:
+            path.write_text(svg, encoding="utf-8")
+    sections = [_table_section(tables["table"], main_metrics(study))]
+    for name in (*COMPARISONS, "learning-curves", "cost", "error-cost"):
+        body = ""
+        if name in drawn:
+            source = "table.csv" if "cost" in name else f"{name}.csv"
+            body = f"<figure>{Markup(drawn[name])}</figure>" + paragraph(
+                f"{BARS} Numbers in {source}."
+            )
+        title = name.replace("-", " ").capitalize()
+        sections.append(Section(name, title, body, "Nothing of it is in this study."))
+    sections.append(_about(study, folder, len(records), len(pieces)))
+    top = f"<header><h1>Representations</h1>{paragraph(_subtitle(study))}</header>"
     path = folder / PAGE_NAME
     with atomic_path(path) as side:
         side.write_text(complete_page(folder.resolve().name, top, sections), encoding="utf-8")
     return path
 
 
-def summarize(records: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
-    """Mean and standard error over seeds of every choice.
-
-    >>> rows = [{"representation": "a", "frames": "soft", "size": 1, "parameters": 2, "reps": "1n",
-    ...          "train_seconds": 1.0, "peak_mib": None, "metrics": {"e": e}} for e in (1.0, 3.0)]
-    >>> [(row["e"], row["e_error"], row["seeds"]) for row in summarize(rows, ["e"])]
-    [(2.0, 1.0, 2)]
-    """
-    groups: dict[tuple[str, str, int], list[Row]] = {}
-    for record in records:
-        key = (record["representation"], record["frames"], record["size"])
-        groups.setdefault(key, []).append(record)
-    rows = []
-    for (representation, frames, size), group in groups.items():
-        row: Row = {
-            "representation": representation,
-            "frames": frames,
-            "size": size,
-            "reps": group[0]["reps"],
-            "seeds": len(group),
-            "parameters": group[0]["parameters"],
-            "train_seconds": round(statistics.mean(r["train_seconds"] for r in group), 2),
-            "peak_mib": max((r["peak_mib"] or 0 for r in group), default=0),
+def _drawn(study: StudyConfig, tables: dict[str, list[Row]]) -> dict[str, str]:
+    """SVG of each figure, empty where there is nothing to compare."""
+    metrics = main_metrics(study)
+    found = {}
+    for name in COMPARISONS:
+        rows = tables[name]
+        panels = [
+            Panel(_title(metric, unit), [_point(row, metric) for row in rows])
+            for metric, unit in metrics.items()
+        ]
+        panels.append(Panel("mean RMSE / scatter", [_point(row, MEAN_RELATIVE) for row in rows]))
+        shown = panels if len(metrics) > 1 else panels[:1]
+        found[name] = dots([row["label"] for row in rows], shown) if len(rows) > 1 else ""
+    rows = [row for row in tables["table"] if row["step_ms"]]
+    found["cost"] = found["error-cost"] = found["learning-curves"] = ""
+    if rows:
+        panels = [
+            Panel(words, [(row[n],) * 3 if row[n] is not None else None for row in rows])
+            for n, words in COST_WORDS.items()
+            if n != "dim"
+        ]
+        found["cost"] = dots([row["label"] for row in rows], panels)
+        groups = {
+            name: [(r["label"], r["step_ms"], _point(r, MEAN_RELATIVE)) for r in tables[name]]
+            for name in COMPARISONS
         }
-        for name in metrics:
-            values = [float(r["metrics"][name]) for r in group]
-            spread = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
-            row[name], row[f"{name}_error"] = statistics.mean(values), spread
-        rows.append(row)
-    return rows
+        seen: set[str] = set()
+        for group in groups.values():
+            group[:] = [p for p in group if p[0] not in seen and not seen.add(p[0])]  # type: ignore
+        groups = {name: group for name, group in groups.items() if group}
+        found["error-cost"] = scatter(groups, "training step / ms", "mean RMSE / scatter")
+    if tables["learning-curves"]:
+        lines: dict[str, dict[str, list[tuple[float, tuple[float, float, float]]]]] = {}
+        for metric, unit in metrics.items():
+            panel = lines.setdefault(_title(metric, unit), {})
+            for row in tables["learning-curves"]:
+                panel.setdefault(row["label"], []).append((row["size"], _point(row, metric)))
+        found["learning-curves"] = curves(lines, "training structures")
+    return found
 
 
-def _without(record: Row) -> Row:
-    return {name: value for name, value in record.items() if name != "metrics"}
+def _point(row: Row, metric: str) -> tuple[float, float, float]:
+    return row[metric], row[f"{metric}_low"], row[f"{metric}_high"]
 
 
-def _cost(costs: dict[tuple[str, str], Cost], row: Row) -> Row:
-    cost = costs.get((row["representation"], row["frames"]))
-    names = ("dim", "multiply_adds", "bytes", "forward_ms", "step_ms")
-    return {name: getattr(cost, name) if cost else None for name in names}
-
-
-def _on_curve(row: Row, study: StudyConfig) -> bool:
-    name = row["representation"] if row["frames"] == "soft" else row["frames"]
-    return name in study.curves and bool(study.sizes)
-
-
-def _by_reps(row: Row) -> str:
-    return str(row["representation"])
+def _title(metric: str, unit: str) -> str:
+    plain = unit.replace("*", "·").replace("^2", "²").replace("^3", "³")
+    return f"{metric.split('_mae')[0]}, MAE / {plain or '1'}"
 
 
 def _number(row: Row, name: str) -> str:
     error = row[f"{name}_error"]
-    return f"{row[name]:.1f}" + (f" ± {error:.1f}" if error is not None else "")
+    return digits(row[name]) + (f" ± {digits(error, 1)}" if error is not None else "")
 
 
-def _table_section(rows: list[Row], metrics: Sequence[str]) -> Section:
-    header = ["representation", "frames", "features", "multiply-adds / edge", "bytes / edge"]
-    header += ["forward, ms", "step, ms", "memory, MiB"]
-    header += [f"{name.split('_')[0]} MAE, {UNITS[name]}" for name in metrics] + ["seeds"]
-    table = Table(header, numeric=range(3, len(header)))
+def _table_section(rows: list[Row], metrics: dict[str, str]) -> Section:
+    header = ["choice", "features", "parameters", "steps", *(COST_WORDS[n] for n in COST_NAMES[1:])]
+    header += [_title(name, unit) for name, unit in metrics.items()]
+    header += ["mean RMSE / scatter", "seeds"]
+    table = Table(header, numeric=range(2, len(header)))
     for row in rows:
-        measured = [row["multiply_adds"], row["bytes"], row["forward_ms"], row["step_ms"]]
-        cells = [row["representation"], row["frames"], row["reps"], *measured]
-        cells += [round(row["peak_mib"]), *(_number(row, name) for name in metrics), row["seeds"]]
-        table.rows.append(cells)
-    return Section("table", "Table", table.render() if rows else "", "No piece is finished.")
-
-
-def _bars(
-    name: str, title: str, rows: list[Row], metrics: Sequence[str], label: Callable[[Row], str]
-) -> Section:
-    plots = []
-    for color, metric in zip(SERIES, metrics):
-        trace = {
-            "type": "scatter",
-            "mode": "markers",
-            "x": [label(row) for row in rows],
-            "y": [row[metric] for row in rows],
-            "error_y": {"array": [row[f"{metric}_error"] or 0 for row in rows]},
-            "marker": {"color": color, "size": 9},
-        }
-        layout = {"yaxis": axis(UNITS[metric], rangemode="tozero"), "showlegend": False}
-        heading = f"{metric.split('_')[0].capitalize()}, MAE on the test frames"
-        spec = {"data": [trace], "layout": layout}
-        caption = f"Mean and standard error over seeds; numbers in {name}.csv."
-        plots.append(figure(f"{name}-{metric}", heading, spec, height=380, caption=caption))
-    return Section(name, title, "".join(plots) if rows else "", "No piece is finished.")
-
-
-def _curves(rows: list[Row], metric: str) -> Section:
-    traces = []
-    names = dict.fromkeys((row["representation"], row["frames"]) for row in rows)
-    for color, key in zip(SERIES, names):
-        some = [row for row in rows if (row["representation"], row["frames"]) == key]
-        some.sort(key=lambda row: row["size"])
-        trace: Spec = {"type": "scatter", "mode": "lines+markers", "name": f"{key[0]}, {key[1]}"}
-        trace |= {"x": [row["size"] for row in some], "y": [row[metric] for row in some]}
-        trace |= {"error_y": {"array": [row[f"{metric}_error"] or 0 for row in some]}}
-        traces.append(trace | {"line": {"color": color}, "marker": {"color": color}})
-    layout = {
-        "xaxis": axis("training frames", type="log"),
-        "yaxis": axis(UNITS[metric], type="log"),
-    }
-    spec = {"data": traces, "layout": layout}
-    caption = "Equal steps at every size; numbers in learning-curves.csv."
-    plot = figure("curves", "Error against the size of the training set", spec, height=400,
-                  caption=caption)  # fmt: skip
-    return Section("curves", "Learning curves", plot if rows else "", "The study names no sizes.")
-
-
-def _cost_section(rows: list[Row], metric: str) -> Section:
-    some = [row for row in rows if row["step_ms"]]
-    trace = {
-        "type": "scatter",
-        "mode": "markers+text",
-        "x": [row["step_ms"] for row in some],
-        "y": [row[metric] for row in some],
-        "text": [f"{row['representation']}, {row['frames']}" for row in some],
-        "textposition": "top center",
-        "marker": {"color": SERIES[0], "size": 9},
-    }
-    layout = {"xaxis": axis("training step, ms"), "yaxis": axis(UNITS[metric]), "showlegend": False}
-    spec = {"data": [trace], "layout": layout}
-    caption = "Processor time of one thread, choices taking turns; numbers in table.csv."
-    plot = figure("cost", "Error against the cost of a step", spec, height=420, caption=caption)
-    return Section("cost", "Cost", plot if some else "", "Nothing is measured yet.")
+        cells = [row["label"], row["features"], whole(row["parameters"]), row["steps"]]
+        cells += [MISSING if row[n] is None else digits(row[n]) for n in COST_NAMES[1:]]
+        cells += [_number(row, name) for name in (*metrics, MEAN_RELATIVE)]
+        table.rows.append([*cells, row["seeds"]])
+    note = paragraph("Means and standard errors over seeds; numbers in table.csv.")
+    body = table.render() + note if rows else ""
+    return Section("table", "Table", body, "No piece is finished.")
 
 
 def _about(study: StudyConfig, folder: Path, done: int, total: int) -> Section:
     poses = json.loads((folder / POSES_NAME).read_text(encoding="utf-8"))
     lines = [f"{done} of {total} trainings are finished."]
-    for side, found in poses.items():
+    for side in SIDES:
+        found = poses[side]
         before, after = found["orientation"], found["orientation_after"]
         lines.append(
             f"{side}: {found['frames']} frames of {', '.join(found['sources'])}; probability of "
             f"such orientations by chance {before['probability']:.2g} as they came, "
             f"{after['probability']:.2g} in the random poses of this study."
         )
+    scales = ", ".join(f"{name} {value:.4g}" for name, value in poses["scales"].items())
+    lines.append(f"Scatter of the labels, which relative errors are divided by: {scales}.")
     settings = ", ".join(f"{name} {getattr(study, name)}" for name in (
         "steps", "batch_size", "lr", "channels", "width", "layers", "cutoff"))  # fmt: skip
-    lines.append(f"Every training: {settings}.")
+    lines.append(f"Every training: {settings}; equal {study.budget}.")
     return Section("about", "Data and training", "".join(paragraph(text(line)) for line in lines))
 
 
-def _subtitle(study: StudyConfig, folder: Path) -> str:
+def _subtitle(study: StudyConfig) -> str:
     data = ", ".join(Path(source).name for source in study.data.sources)
-    return f"{data}: {' and '.join(study.target)}, {study.steps} steps, LoCaFormer"
+    return f"{data}: {', '.join(study.target)}, {study.steps} steps, LoCaFormer"
