@@ -3,8 +3,11 @@
 import pytest
 import torch
 
+from dreibein.data import DataConfig
 from dreibein.models import LoCaFormerConfig, LocalizedConfig, TensorNetConfig, build_potential
 from dreibein.nn.heads import TargetHead
+from dreibein.recipes.study import Choice, StudyConfig
+from dreibein.recipes.study.names import REPRESENTATIONS
 from dreibein.testing import (
     assert_charges_add_up,
     assert_dipole_has_no_origin,
@@ -29,6 +32,10 @@ KINDS = {
     "axial": {"irreps": "1x1e+1x0o", "scope": "atom"},
     "size": {"rank": 1, "scope": "structure", "charges": True, "reduce": "norm"},
     "spur": {"rank": 2, "scope": "atom", "reduce": "isotropic"},
+    "bond_order": {"rank": 0, "scope": "bond", "cutoff": 2.0},
+    "bond_dipole": {"rank": 1, "scope": "bond", "directed": True},
+    "bond_tensor": {"rank": 2, "scope": "bond", "symmetric": True, "cutoff": 3.0},
+    "bond_axial": {"irreps": "1x1e+1x0o+1x3o", "scope": "bond", "directed": True},
     "high": {"irreps": "1x3o+1x3e+2x2o", "scope": "structure", "pool": "mean"},
 }
 MOMENTS = ("dipole", "size", "quadrupole", "second_moment", "spatial_extent")
@@ -59,6 +66,17 @@ def test_every_target_of_every_model_turns(potential):
     assert set(errors) == set(KINDS)
     assert_charges_add_up(potential, MOLECULE)
     assert_dipole_has_no_origin(potential, MOLECULE)
+
+
+@pytest.mark.parametrize("name", REPRESENTATIONS)
+def test_tensors_turn_through_frames_of_every_representation(name):
+    study = StudyConfig(
+        data=DataConfig(sources=["x"]), target=("dipole", "polarizability", "mine"), width=32,
+        channels=8, cutoff=3.5, typed={"mine": {"rank": 3, "scope": "atom"}},
+    )  # fmt: skip
+    potential = build(study.model(Choice(representation=name, frames="soft")))
+    errors = assert_targets_turn(potential, MOLECULE, mirrored=False)
+    assert set(errors) == {"dipole", "polarizability", "mine"}
 
 
 def test_targets_of_a_crystal_turn_with_it(potential):

@@ -47,7 +47,7 @@ def test_a_known_name_says_everything():
     [
         (["dipol"], "'dipol' is not a target; did you mean 'dipole'"),
         (["my_label"], "say its rank and scope"),
-        ({"my_label": {"rank": 1}}, "needs a scope: structure or atom"),
+        ({"my_label": {"rank": 1}}, "needs a scope: structure, atom or bond"),
         (["forces"], "derives from the energy"),
         (["external_field"], "part of the input"),
         ({"dipole": {"rank": 2}}, "dipole has rank 1, not 2"),
@@ -58,6 +58,8 @@ def test_a_known_name_says_everything():
         ({"polarizability": {"reduce": "isotropic"}}, "give a number made of tensors another name"),
         ({"a": {"rank": 1, "scope": "atom", "reduce": "isotropic"}}, "third of the trace"),
         ({"a": {"rank": 1, "scope": "atom", "charges": True}}, "vectors of structures"),
+        ({"bond_order": {"rank": 0, "scope": "atom"}}, "targets of bonds, and no others, are named"),
+        ({"a": {"rank": 0, "scope": "atom", "directed": True}}, "options of bonds"),
         ({"my_index": {"rank": 1, "scope": "atom"}}, "cannot name a target"),
     ],
 )

@@ -10,7 +10,8 @@ from ase.data import chemical_symbols
 from dreibein.data.config import DataConfig
 from dreibein.data.dataset import StructureDataset
 from dreibein.data.load import load_data
-from dreibein.data.table import Array
+from dreibein.data.table import Array, Table
+from dreibein.systems.fields import BONDS, of_bonds
 
 log = logging.getLogger(__name__)
 
@@ -136,8 +137,8 @@ def label_scatter(dataset: StructureDataset, label: str) -> float:
         column = table.columns.get(label)
         if column is None:
             continue
-        values = column.values[column.mask]
-        if column.per_atom and values.ndim == 1:
+        values = label_values(table, label)
+        if column.per_atom and values.ndim == 1 and not of_bonds(label):
             values = np.eye(256)[table.z[column.mask]] * values[:, None]
             rows = np.bincount(table.z[column.mask], minlength=256)
         else:
@@ -147,6 +148,37 @@ def label_scatter(dataset: StructureDataset, label: str) -> float:
     size = float(count.sum())
     variances = square - total**2 / np.maximum(count, 1)
     return float(np.sqrt(max(float(variances.sum()) / size, 0.0))) if size else 0.0
+
+
+def label_values(table: Table, label: str) -> Array:
+    """Values of a label that are there [rows, ...]: of frames, of atoms, or of bonds."""
+    column = table.columns[label]
+    if of_bonds(label):
+        return bond_values(table, label)[0]
+    values: Array = column.values[column.mask]
+    return values
+
+
+def bond_values(table: Table, label: str) -> tuple[Array, Array]:
+    """Values of a label of bonds [rows, components], and the elements of both ends [rows, 2].
+
+    Raises:
+        ValueError: The frames do not list their bonds.
+    """
+    column, listed = table.columns[label], table.columns.get(BONDS)
+    atoms = len(table.z)
+    slots = 0 if listed is None else listed.values.reshape(atoms, -1).shape[1]
+    if listed is None or not slots or column.values[:1].size % slots:
+        raise ValueError(
+            f"'{label}' is a label of bonds: give the frames an array '{BONDS}' of as many "
+            "columns, with the partner of each bond, numbered from 0, and -1 for none"
+        )
+    partners = listed.values.reshape(atoms, slots).astype(np.int64)
+    present = (partners >= 0) & (column.mask & listed.mask)[:, None]
+    atom, slot = np.nonzero(present)
+    other = table.offsets[table.owner[atom]] + partners[atom, slot]
+    values = column.values.reshape(atoms, slots, -1)[atom, slot]
+    return values, np.stack([table.z[atom], table.z[other]], axis=1)
 
 
 def energy_spread(dataset: StructureDataset, references: Mapping[int, float]) -> float:

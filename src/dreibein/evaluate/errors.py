@@ -10,7 +10,8 @@ from torch_geometric.data import Batch
 
 from dreibein.systems import FIELDS, mask_name
 from dreibein.systems.cells import nearest_dipole, to_voigt
-from dreibein.systems.fields import of_atoms
+from dreibein.systems.fields import of_atoms, of_bonds
+from dreibein.systems.structures import bond_slots
 from dreibein.systems.units import conversion_factor
 
 QUANTITIES = ("energy", "energy_per_atom", "forces", "stress")
@@ -287,6 +288,8 @@ def _compare(predictions: Mapping[str, Tensor], structures: Batch) -> Iterator[_
 
 def _compare_label(name: str, predicted: Tensor, structures: Batch, frames: Tensor) -> _Errors:
     """Prediction minus label of any other quantity, component by component."""
+    if of_bonds(name):
+        return _compare_bonds(name, predicted, structures)
     rows = predicted.shape[0]
     predicted = predicted.reshape(rows, -1)
     label = structures[name].double().reshape(predicted.shape)
@@ -301,6 +304,16 @@ def _compare_label(name: str, predicted: Tensor, structures: Batch, frames: Tens
         structures.z if atoms else None,
         label,
     )
+
+
+def _compare_bonds(name: str, predicted: Tensor, structures: Batch) -> _Errors:
+    """The same of bonds: rows are slots of atoms, those without a partner do not count."""
+    slots = bond_slots(structures)
+    present = _present(structures, name, len(slots))[:, None] & slots
+    predicted = predicted.reshape(slots.numel(), -1)
+    label = structures[name].double().reshape(predicted.shape)
+    frame = structures.batch[:, None].expand_as(slots).flatten()
+    return _Errors(name, predicted - label, present.flatten(), frame, None, label)
 
 
 def _present(structures: Batch, label: str, rows: int) -> Tensor:

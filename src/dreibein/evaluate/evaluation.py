@@ -28,6 +28,7 @@ from dreibein.evaluate.records import (
 )
 from dreibein.neighbors import attach_neighbors
 from dreibein.systems import join
+from dreibein.systems.fields import of_bonds
 
 if TYPE_CHECKING:
     from dreibein.nn import Potential
@@ -170,7 +171,7 @@ def _targets(meter: ErrorMeter) -> list[TargetErrors]:
             TargetErrors(
                 name=name,
                 unit=meter.unit(name),
-                scope="atom" if by_element else "structure",
+                scope="bond" if of_bonds(name) else "atom" if by_element else "structure",
                 values=meter.counts()[name],
                 mae=metrics[keys[0]],
                 rmse=rmse,

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 from dreibein.systems.cells import nearest_dipole, to_voigt
-from dreibein.systems.fields import mask_name
+from dreibein.systems.fields import mask_name, of_bonds
 from dreibein.systems.files import atomic_path
+from dreibein.systems.structures import bond_slots
 
 Array = np.ndarray[Any, Any]
 
@@ -155,6 +156,11 @@ class PredictionCollector:
                 value = value.reshape(value.shape[0], -1)
                 shape = (value.shape[0], value.shape[1])
                 label = _label(structures, name, shape)
+                if of_bonds(name):  # empty slots have no label
+                    empty = ~_numpy(bond_slots(structures))
+                    label = label.reshape(*empty.shape, -1)
+                    label[empty] = np.nan
+                    label = label.reshape(shape)
                 if name == "dipole":  # on the branch of the prediction, as errors are
                     place = structures.cell.cpu(), structures.pbc.cpu()
                     near = nearest_dipole(torch.from_numpy(label), value.cpu(), *place)

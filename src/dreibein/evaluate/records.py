@@ -30,7 +30,7 @@ class TargetErrors(BaseModel):
     Attributes:
         name: Of the label.
         unit: Of everything here, inside the package.
-        scope: "structure" or "atom".
+        scope: "structure", "atom" or "bond".
         values: Numbers compared: components of structures or atoms.
         mae: Over all components.
         rmse: Likewise.

@@ -12,6 +12,7 @@ from dreibein.models.local_field import LocalField, LocalFieldConfig
 from dreibein.models.localized import LocalizedConfig, LocalizedNetwork
 from dreibein.models.tensor_field import TensorField, TensorFieldConfig
 from dreibein.models.tensornet import TensorNet, TensorNetConfig
+from dreibein.nn.bonds import BondHead
 from dreibein.nn.heads import TargetHead
 from dreibein.nn.potential import Potential
 from dreibein.nn.terms import build_terms
@@ -92,7 +93,9 @@ def build_potential(
             "charge_channels of a TensorNet, or give charges for each element"
         )
     targets = {
-        name: TargetHead(name, target, network.feature_channels).to(dtype)
+        name: (BondHead if target.scope == "bond" else TargetHead)(
+            name, target, network.feature_channels
+        ).to(dtype)
         for name, target in config.targets.items()
     }
     potential = Potential(

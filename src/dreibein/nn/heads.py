@@ -227,9 +227,18 @@ class TargetHead(nn.Module):
         masses = torch.tensor(atomic_masses, dtype=torch.float64)
         self.register_buffer("masses", masses, persistent=False)
 
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """Buffers that stay in float64."""
+        return ("mean", "spread", "isometry", "masses")
+
+    def measure(self, x: Tensor) -> None:
+        """Learn the size of features [N, 9, F] from those of an untrained network."""
+        self.readout.measure(x)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # constants stay in float64, whatever becomes of the network
-        kept = {n: getattr(self, n) for n in ("mean", "spread", "isometry", "masses")}
+        kept = {name: getattr(self, name) for name in self.constants}
         super()._apply(fn, recurse)
         for name, value in kept.items():
             setattr(self, name, value.to(getattr(self, name).device))

@@ -20,7 +20,7 @@ from pydantic import (
 from dreibein.o3 import Irrep, Irreps
 from dreibein.o3.bridge import paths
 from dreibein.o3.coupling import FloatArray
-from dreibein.systems.fields import FIELDS, LABELS
+from dreibein.systems.fields import BOND_PREFIX, FIELDS, LABELS
 
 MAX_RANK = 3
 MAX_DEGREE = 3
@@ -53,8 +53,8 @@ class Target(BaseModel):
     irreps: str | None = Field(
         None, description="instead of a rank: irreps such as 1x1e (axial vector) or 1x0e+1x2e"
     )
-    scope: Literal["structure", "atom"] | None = Field(
-        None, description="one value for each structure, or for each atom"
+    scope: Literal["structure", "atom", "bond"] | None = Field(
+        None, description="one value for each structure, for each atom, or for each bond"
     )
     unit: str | None = Field(None, description="unit of labels and predictions, such as e*Å")
     symmetric: bool = Field(False, description="of rank 2 and 3: equal under exchange of indices")
@@ -72,6 +72,15 @@ class Target(BaseModel):
         None,
         description="what labels have of the tensor: its norm, or a third of the trace of a "
         "matrix; null: the tensor itself",
+    )
+    directed: bool = Field(
+        False, description="of bonds: the value of i, j may differ from that of j, i"
+    )
+    cutoff: float | None = Field(
+        None,
+        gt=0,
+        description="of bonds: pairs within so many Å, where structures have no list `bonds`; "
+        "null: all neighbors of the network",
     )
     channels: int = Field(64, ge=1, description="width of the target's own layers")
 
@@ -217,11 +226,24 @@ def settled(name: str, target: Target) -> Target:
         if target.rank is None and target.irreps is None:
             raise ValueError(f"'{name}' is no field of this package: say its rank and scope")
         if target.scope is None:
-            raise ValueError(f"'{name}' needs a scope: structure or atom")
+            raise ValueError(f"'{name}' needs a scope: structure, atom or bond")
+        _check_bond(name, target)
         return target.model_copy(update={"unit": target.unit or ""})
     if name not in LABELS:
         raise ValueError(f"'{name}' is part of the input, not a target")
     return _of_field(name, target)
+
+
+def _check_bond(name: str, target: Target) -> None:
+    """Names of bond targets say so, since files and losses go by them."""
+    of_bonds = target.scope == "bond"
+    if of_bonds != name.startswith(BOND_PREFIX):
+        raise ValueError(
+            f"targets of bonds, and no others, are named {BOND_PREFIX}…: rename '{name}' or change "
+            "its scope"
+        )
+    if not of_bonds and (target.directed or target.cutoff is not None):
+        raise ValueError(f"directed and cutoff are options of bonds, which '{name}' is not of")
 
 
 def _sums_vectors(target: Target) -> bool:

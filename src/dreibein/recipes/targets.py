@@ -9,6 +9,7 @@ import torch
 from ase.data import atomic_masses
 
 from dreibein.data import StructureDataset, label_scatter
+from dreibein.data.statistics import bond_values
 from dreibein.data.table import Table
 from dreibein.neighbors import attach_neighbors
 from dreibein.nn import Potential
@@ -17,6 +18,7 @@ from dreibein.nn.heads import TargetHead
 from dreibein.nn.moments import EXTENT, from_center, known_extent
 from dreibein.recipes.config import RunConfig
 from dreibein.systems import FIELDS, join
+from dreibein.systems.fields import BONDS
 from dreibein.systems.graphs import make_graph
 from dreibein.systems.units import conversion_factor
 from dreibein.train import Losses
@@ -31,7 +33,9 @@ MEASURED_FRAMES = 32  # to learn the size of untrained features
 
 def with_target_labels(config: RunConfig) -> RunConfig:
     """The configuration whose data must have a label for every target."""
-    names = [n for n in config.model.targets if n not in config.data.labels]
+    wanted = [*config.model.targets]
+    wanted += [BONDS] if any(t.scope == "bond" for t in config.model.targets.values()) else []
+    names = [n for n in wanted if n not in config.data.labels]
     if not names:
         return config
     data = config.data.model_copy(update={"labels": [*config.data.labels, *names]})
@@ -109,19 +113,45 @@ def fit_targets(potential: Potential, train_set: StructureDataset) -> None:
         return
     _measure(potential, train_set)
     for name, head in potential.targets.items():
+        if head.target.scope == "bond":
+            _fit_bonds(head, train_set)
+            continue
         values, z, owner, sizes = _labels(train_set, name)
         if head.target.scope == "atom":
             mean, spread = _per_element(head, values, z)
         else:
             mean, spread = _per_composition(head, values, z, owner, sizes)
-        head.mean.copy_(torch.from_numpy(mean))
-        head.spread.copy_(torch.from_numpy(spread))
+        _set(head, mean, spread)
         described = f"{head.target.unit or 'no unit'}, one per {head.target.scope}"
         if name == "dipole" or head.with_charges:
             part = "charges and dipoles of atoms" if head.with_charges else "dipoles of atoms"
             described += f", from {part}"
         scatter = label_scatter(train_set, name)
         logger.info("target %s: %s; its labels vary by %.4g", name, described, scatter)
+
+
+def _set(head: TargetHead, mean: Array, spread: Array) -> None:
+    head.mean.copy_(torch.from_numpy(mean))
+    head.spread.copy_(torch.from_numpy(spread))
+
+
+def _fit_bonds(head: TargetHead, train_set: StructureDataset) -> None:
+    """Shares of the elements of both ends in the mean, and one spread for all bonds."""
+    tables = [table for table in train_set.blocks() if head.name in table.columns]
+    found = [bond_values(table, head.name) for table in tables]
+    values, ends = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    if not len(values):
+        raise ValueError(f"no bond of the training set has the label '{head.name}'")
+    mean, means = np.zeros(NUM_ELEMENTS + 1), np.zeros(len(values))
+    if _has_mean(head):
+        elements = np.unique(ends)
+        counts = (ends[:, :, None] == elements).sum(1).astype(float)
+        mean[elements] = np.linalg.lstsq(counts, _isotropic(head, values), rcond=None)[0]
+        means = counts @ mean[elements]
+    spread = np.full(NUM_ELEMENTS + 1, _rms(_minus(head, values, means)))
+    _set(head, mean, spread)
+    unit = head.target.unit or "no unit"
+    logger.info("target %s: %s, one per bond, of %d bonds", head.name, unit, len(values))
 
 
 def _measure(potential: Potential, train_set: StructureDataset) -> None:
@@ -134,7 +164,7 @@ def _measure(potential: Potential, train_set: StructureDataset) -> None:
         near = potential.network_view(batch)
         features = network.irreps_features(make_graph(near, batch.pos, batch.cell, potential.dtype))
     for head in potential.targets.values():
-        head.readout.measure(features)
+        head.measure(features)
 
 
 def _labels(train_set: StructureDataset, name: str) -> tuple[Array, Array, Array, Array]:

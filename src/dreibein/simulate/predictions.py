@@ -14,12 +14,14 @@ from ase import Atoms
 from torch import Tensor
 
 from dreibein.neighbors import attach_neighbors
+from dreibein.nn.bonds import partners
 from dreibein.nn.committee import freeze
 from dreibein.nn.frozen import FrozenPotential
 from dreibein.nn.uncertainty import ENERGY_UNCERTAINTY, FORCES_UNCERTAINTY
 from dreibein.simulate.records import AppendedFile, frame_text, with_results
 from dreibein.systems import atomic_path, from_ase, join
 from dreibein.systems.cells import to_voigt
+from dreibein.systems.fields import BONDS
 
 if TYPE_CHECKING:
     from dreibein.nn.potential import Potential
@@ -209,6 +211,10 @@ def evaluate_batch(batch: list[NamedFrame], potential: FrozenPotential) -> list[
         whole = head.target.scope == "structure"
         for k, (frame, end) in enumerate(zip(frames, ends, strict=True)):
             value = values[target][k] if whole else values[target][end - len(frame) : end]
+            if head.target.scope == "bond":  # as training files hold them: columns of slots
+                rows = slice(end - len(frame), end)
+                frame.arrays[BONDS] = partners(together, head.target.cutoff).cpu()[rows].numpy()
+                value = value.flatten(1)
             (frame.info if whole else frame.arrays)[target] = value.numpy()
     for k, (frame, end) in enumerate(zip(frames, ends, strict=True)):
         if ENERGY_UNCERTAINTY in values:

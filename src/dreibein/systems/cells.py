@@ -11,6 +11,7 @@ __all__ = [
     "from_voigt",
     "heights",
     "nearest_dipole",
+    "nearest_images",
     "strain",
     "to_voigt",
     "volume",
@@ -166,8 +167,7 @@ def nearest_dipole(label: Tensor, prediction: Tensor, cell: Tensor, pbc: Tensor)
 
     The dipole of a cell that is periodic in three directions has no other meaning than this set of
     values: moving one electron by a cell vector changes nothing. Where a structure is periodic in
-    fewer directions the label stays as it is. Of the 27 values around the rounded one the nearest
-    is taken, which is right for cells whose vectors are about as short as they can be.
+    fewer directions the label stays as it is.
 
     Args:
         label: [B, 3] e·Å.
@@ -186,15 +186,36 @@ def nearest_dipole(label: Tensor, prediction: Tensor, cell: Tensor, pbc: Tensor)
     everywhere = pbc.reshape(-1, 3).all(1)
     if not bool(everywhere.any()):
         return label
-    full = torch.where(everywhere[:, None, None], cell, torch.eye(3).to(cell))
-    apart = prediction.to(label) - label
-    rounded = torch.linalg.solve(full, apart.unsqueeze(1), left=False).round()  # [B, 1, 3]
+    moves = nearest_images(prediction.to(label) - label, cell, pbc)
+    return torch.where(everywhere[:, None], label + moves, label)
+
+
+@torch.no_grad()
+def nearest_images(vectors: Tensor, cell: Tensor, pbc: Tensor) -> Tensor:
+    """Whole periods n · cell nearest to each vector, n being 0 along what is not periodic.
+
+    Of the 27 around the rounded one the nearest is taken, which is right for cells whose vectors
+    are about as short as they can be.
+
+    Args:
+        vectors: [M, 3] Å.
+        cell: Of each vector [M, 3, 3] Å; without a vector along what is not periodic at will.
+        pbc: Of each vector [M, 3] bool.
+
+    Returns:
+        [M, 3] Å.
+    """
+    pbc = pbc.reshape(-1, 3)
+    if bool((pbc.any(1) & ~pbc.all(1)).any()):
+        full = torch.stack([complete_cell(c, p) for c, p in zip(cell, pbc, strict=True)])
+    else:
+        full = torch.where(pbc[:, :1, None], cell, torch.eye(3).to(cell))
+    rounded = torch.linalg.solve(full, vectors.unsqueeze(1), left=False).round()  # [M, 1, 3]
     steps = torch.arange(-1, 2).to(full)
-    near = rounded + torch.cartesian_prod(steps, steps, steps)  # [B, 27, 3]
+    near = (rounded + torch.cartesian_prod(steps, steps, steps)) * pbc[:, None, :]
     moves = near @ full
-    best = (apart.unsqueeze(1) - moves).square().sum(2).argmin(1)
-    move = moves[torch.arange(len(moves), device=moves.device), best]
-    return torch.where(everywhere[:, None], label + move, label)
+    best = (vectors.unsqueeze(1) - moves).square().sum(2).argmin(1)
+    return moves[torch.arange(len(moves), device=moves.device), best]
 
 
 def _rest(vector: Tensor, basis: list[Tensor]) -> Tensor | None:

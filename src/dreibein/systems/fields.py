@@ -6,6 +6,8 @@ from typing import Literal
 import torch
 
 Scope = Literal["structure", "atom", "edge"]
+BONDS = "bonds"
+BOND_PREFIX = "bond_"
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,15 @@ LABELS: tuple[str, ...] = (
     "charges",
     "shielding",
 )
+
+
+def of_bonds(name: str) -> bool:
+    """Whether a label is one of bonds: in rows of atoms, with a column for each slot of `bonds`.
+
+    >>> of_bonds("bond_order"), of_bonds("bonds")
+    (True, False)
+    """
+    return name.startswith(BOND_PREFIX)
 
 
 def of_atoms(name: str, rows: int, num_atoms: int) -> bool:

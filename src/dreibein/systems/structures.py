@@ -11,7 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from dreibein.systems.cells import to_voigt
-from dreibein.systems.fields import FIELDS, LABELS
+from dreibein.systems.fields import BONDS, FIELDS, LABELS
 
 
 def make_structure(
@@ -150,6 +150,11 @@ def to_ase(structure: Data) -> Atoms:
     if results:
         atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
+
+
+def bond_slots(structures: Data) -> Tensor:
+    """Which slots of `bonds` have a partner [N, K]."""
+    return structures[BONDS].reshape(len(structures.z), -1) >= 0
 
 
 def split_batch(batch: Data) -> list[Data]:

@@ -18,9 +18,9 @@ COPIES = 3
 def turned_target(target: Target, matrix: Tensor, value: Tensor) -> Tensor:
     """A target's value [rows, ...] after x -> Q x: each index by Q, irreps by their matrices."""
     if target.irreps is not None:
-        rows = value.reshape(len(value), -1)
-        return act(Irreps(target.irreps), matrix, rows).reshape(value.shape)
-    for axis in range(1, value.ndim):
+        reps = Irreps(target.irreps)
+        return act(reps, matrix, value.reshape(-1, reps.dim)).reshape(value.shape)
+    for axis in range(value.ndim - len(target.shape), value.ndim):
         value = torch.tensordot(value, matrix, dims=([axis], [1])).movedim(-1, axis)
     return value
 

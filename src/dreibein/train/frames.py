@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 
 from dreibein.neighbors import attach_neighbors
-from dreibein.systems.fields import mask_name
+from dreibein.systems.fields import BONDS, mask_name
 
 CACHE_BYTES = 2 << 30  # structures beyond this are asked for anew in every epoch
 INPUTS = (
@@ -22,6 +22,7 @@ INPUTS = (
     "charge",
     "spin",
     "external_field",
+    BONDS,
     "frame",
     "edge_index",
     "shift",

@@ -9,7 +9,8 @@ from torch.nn import functional
 from torch_geometric.data import Batch
 
 from dreibein.systems.cells import nearest_dipole
-from dreibein.systems.fields import mask_name
+from dreibein.systems.fields import mask_name, of_bonds
+from dreibein.systems.structures import bond_slots
 from dreibein.train.config import EnergyTerm, LabelTerm, LossTerm
 
 
@@ -73,8 +74,8 @@ def loss_sums(
         if isinstance(term, LabelTerm) and term.scale != "auto":
             prediction, label = prediction / term.scale, label / term.scale
         count: Tensor | float = float(label.numel())
-        if mask is not None:
-            present = mask.view(-1, *[1] * (label.dim() - 1)).expand_as(label)
+        if mask is not None or of_bonds(name):
+            present = _present(structures, label, name, mask)
             prediction = torch.where(present, prediction, 0.0)
             label = torch.where(present, label, 0.0)
             count = present.sum(dtype=torch.float64)
@@ -98,6 +99,16 @@ def label_like(prediction: Tensor, structures: Batch, name: str) -> Tensor:
             f"{list(prediction.shape[1:])}: give the target the rank of its label"
         )
     return label.reshape(prediction.shape)
+
+
+def _present(structures: Batch, label: Tensor, name: str, mask: Tensor | None) -> Tensor:
+    """Which numbers of a label are there [...]: rows that have it, of bonds their slots."""
+    rows = torch.ones(len(label), dtype=torch.bool, device=label.device) if mask is None else mask
+    present = rows.view(-1, *[1] * (label.dim() - 1)).expand_as(label)
+    if of_bonds(name):
+        slots = bond_slots(structures)
+        present = present & slots.view(*slots.shape, *[1] * (label.dim() - 2))
+    return present
 
 
 def _as_tensor(counts: list[Tensor | float], device: torch.device) -> Tensor:
