@@ -32,6 +32,10 @@ KINDS = {
     "axial": {"irreps": "1x1e+1x0o", "scope": "atom"},
     "size": {"rank": 1, "scope": "structure", "charges": True, "reduce": "norm"},
     "spur": {"rank": 2, "scope": "atom", "reduce": "isotropic"},
+    "bond_order": {"rank": 0, "scope": "bond", "cutoff": 2.0},
+    "bond_dipole": {"rank": 1, "scope": "bond", "directed": True},
+    "bond_tensor": {"rank": 2, "scope": "bond", "symmetric": True, "cutoff": 3.0},
+    "bond_axial": {"irreps": "1x1e+1x0o+1x3o", "scope": "bond", "directed": True},
     "high": {"irreps": "1x3o+1x3e+2x2o", "scope": "structure", "pool": "mean"},
 }
 MOMENTS = ("dipole", "size", "quadrupole", "second_moment", "spatial_extent")
