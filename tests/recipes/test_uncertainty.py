@@ -107,6 +107,8 @@ def test_alarms_and_calculator(run):
     assert float(sigma) > 0.0
     evaluator = Evaluator(potential, alarms="record")
     given = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+    assert evaluator.alarms.interval == 100
+    evaluator.alarms.interval = 10
     evaluator.alarms.uncertainty = float(sigma) / len(atoms) * 1.001
     for _ in range(11):
         values = evaluator(*given)

@@ -286,8 +286,9 @@ def show(run: "Run") -> None:
     for name in list(run.evaluations)[-1:]:
         out.print(f"[bold]errors on the {name} frames[/]")
         show_errors(run.evaluations[name])
-        if name in run.before:
-            out.print(_before_and_after(run, name))
+        for part in dict.fromkeys((name, "old")):
+            if part in run.before:
+                out.print(_before_and_after(run, part))
     out.print(f"model  {run.folder / 'model.safetensors'}")
     out.print(f"see everything with: dreibein report {run.folder}")
 

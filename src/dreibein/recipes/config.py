@@ -9,6 +9,24 @@ from dreibein.models import ModelConfig, TensorNetConfig
 from dreibein.train import TrainingConfig
 
 
+class ReplayConfig(BaseModel):
+    """Old training data among the new, against forgetting."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    share: float = Field(
+        0.5, gt=0, lt=1, description="share of old frames in every epoch, drawn anew each time"
+    )
+    labels: Literal["data", "model"] = Field(
+        "data",
+        description="data: their own labels, energies moved by the change of the references; "
+        "model: what the old model predicts",
+    )
+    data: DataConfig | None = Field(
+        None, description="the old data; by default those of the run that the model is from"
+    )
+
+
 class FineTuneConfig(BaseModel):
     """What a run goes on from, and how much of it may move."""
 
@@ -28,6 +46,9 @@ class FineTuneConfig(BaseModel):
         ge=0,
         description="0: weights move freely; r: matrices move by products of inner dimension r, "
         "everything else stays",
+    )
+    replay: ReplayConfig | None = Field(
+        None, description="old frames beside the new ones; null for none"
     )
 
 

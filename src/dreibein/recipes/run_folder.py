@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from dreibein import __version__
+from dreibein.data import DataConfig
 from dreibein.data.load import expand
 from dreibein.models.storage import MODEL_NAME
 from dreibein.recipes.config import RunConfig
@@ -110,17 +111,24 @@ def write_json(values: Mapping[str, Any], path: Path) -> None:
 
 def absolute_sources(config: RunConfig) -> RunConfig:
     """The configuration with files named so that they are found from any folder."""
-    data = config.data
+    whole: dict[str, Any] = {"data": _absolute_data(config.data)}
+    if config.finetune is not None:
+        start: dict[str, Any] = {"model": str(Path(config.finetune.model).resolve())}
+        replay = config.finetune.replay
+        if replay is not None and replay.data is not None:
+            old = {"data": _absolute_data(replay.data)}
+            start["replay"] = replay.model_copy(update=old)
+        whole["finetune"] = config.finetune.model_copy(update=start)
+    return config.model_copy(update=whole)
+
+
+def _absolute_data(data: DataConfig) -> DataConfig:
     changes: dict[str, Any] = {"sources": _absolute(data.sources)}
     for side in ("validation", "test"):
         portion = getattr(data, side)
         if isinstance(portion, list):
             changes[side] = _absolute(portion)
-    whole: dict[str, Any] = {"data": data.model_copy(update=changes)}
-    if config.finetune is not None:
-        start = str(Path(config.finetune.model).resolve())
-        whole["finetune"] = config.finetune.model_copy(update={"model": start})
-    return config.model_copy(update=whole)
+    return data.model_copy(update=changes)
 
 
 def _absolute(sources: list[str]) -> list[str]:

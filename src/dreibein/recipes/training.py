@@ -47,6 +47,7 @@ from dreibein.recipes.finetuning import (
     origin,
     starting_potential,
 )
+from dreibein.recipes.replay import OldData, mixture, old_data
 from dreibein.recipes.run_folder import (
     CONFIG_NAME,
     SPLITS_NAME,
@@ -97,7 +98,8 @@ class Run:
         fit: How the training ended.
         potential: With the best (averaged) weights, in evaluation mode.
         evaluations: Errors by split: "validation" and "test", where there are such frames.
-        before: The same of the model that the run went on from, references refitted.
+        before: The same of the model that the run went on from, references refitted; "old" are
+            frames held back from that model.
     """
 
     folder: Path
@@ -172,16 +174,18 @@ def _run(
         run = circumstances() | {"device": str(fabric.device), "processes": fabric.world_size}
         write_json({**splits.train.provenance, "run": run}, folder / "provenance.json")
     before: dict[str, Evaluation] = {}
-    if config.finetune is not None:
-        if fabric.is_global_zero:
-            before = _evaluate_start(config, splits, potential, folder)
-        choose_weights(potential, config.finetune)
+    old = old_data(config.finetune, potential) if config.finetune is not None else None
+    if config.finetune is not None and fabric.is_global_zero:
+        before = _evaluate_start(config, splits, potential, folder, old)
     validation = splits.validation
     train_set = with_neighbors(splits.train, potential.cutoff)
+    frames = mixture(train_set, old, config.finetune, potential)
+    if config.finetune is not None:
+        choose_weights(potential, config.finetune)
     result = fit(
         config.training,
         potential,
-        train_set,
+        frames,
         with_neighbors(validation, potential.cutoff) if validation is not None else None,
         folder,
         meter=partial(ErrorMeter, units=potential.target_units),
@@ -209,7 +213,7 @@ def _run(
         save_model(potential, folder / MODEL_NAME)  # before the evaluation, should that fail
         if config.training.uncertainty:
             try_to_calibrate(potential, splits.train, splits.validation)
-        evaluations = _evaluate(config, splits, potential, folder)
+        evaluations = _evaluate(config, splits, potential, folder, old)
         potential.card["errors"] = {name: e.metrics for name, e in evaluations.items()}
         save_model(potential, folder / MODEL_NAME)
     return Run(folder, config, result, potential, evaluations, before)
@@ -316,11 +320,12 @@ def _potential(config: RunConfig, splits: Splits) -> Potential:
 
 
 def _evaluate_start(
-    config: RunConfig, splits: Splits, potential: Potential, folder: Path
+    config: RunConfig, splits: Splits, potential: Potential, folder: Path, old: OldData | None
 ) -> dict[str, Evaluation]:
     """Errors of the model that the run goes on from, kept as `evaluation_before_<split>.json`."""
     found = {}
-    for name, side in (("validation", splits.validation), ("test", splits.test)):
+    known = old.held_out() if old else None
+    for name, side in (("old", known), ("validation", splits.validation), ("test", splits.test)):
         if side is None or not len(side):
             continue
         path = folder / f"evaluation_before_{name}.json"
@@ -334,11 +339,12 @@ def _evaluate_start(
 
 
 def _evaluate(
-    config: RunConfig, splits: Splits, potential: Potential, folder: Path
+    config: RunConfig, splits: Splits, potential: Potential, folder: Path, old: OldData | None
 ) -> dict[str, Evaluation]:
-    """Errors on validation and test frames; the last of them is `evaluation.json`."""
+    """Errors on old, validation and test frames; the last of them is `evaluation.json`."""
     found = {}
-    sides = {"validation": splits.validation, "test": splits.test}
+    known = old.held_out() if old else None
+    sides = {"old": known, "validation": splits.validation, "test": splits.test}
     present = {name: side for name, side in sides.items() if side is not None and len(side)}
     for name, side in present.items():
         last = name == list(present)[-1]

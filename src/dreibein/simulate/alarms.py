@@ -80,7 +80,7 @@ class Alarms:
     margin: float = 0.0
     disagreement: float | None = None
     uncertainty: float | None = None
-    interval: int = 10
+    interval: int = 100
     found: list[Alarm] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 

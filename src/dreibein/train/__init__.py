@@ -12,6 +12,7 @@ from dreibein.train.config import (
 )
 from dreibein.train.devices import launch
 from dreibein.train.fit import FitResult, fit
+from dreibein.train.mixture import Mixture
 
 __all__ = [
     "Constant",
@@ -21,6 +22,7 @@ __all__ = [
     "LabelTerm",
     "LossTerm",
     "Losses",
+    "Mixture",
     "Plateau",
     "TrainingConfig",
     "fit",

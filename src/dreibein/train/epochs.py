@@ -20,6 +20,7 @@ from dreibein.train.frames import Frames
 from dreibein.train.interrupts import StopRequest
 from dreibein.train.loggers import make_loggers
 from dreibein.train.metrics import MetricsFile
+from dreibein.train.mixture import Mixture
 from dreibein.train.order import Steps
 from dreibein.train.reports import epoch_line, short_note
 from dreibein.train.schedule import LearningRate
@@ -105,12 +106,15 @@ class Training:
         self.note = ""
 
     def _loader(self, frames: Frames, seed: int | None) -> tuple[Steps, DataLoader[Batch]]:
+        mixed = frames.structures if isinstance(frames.structures, Mixture) else None
         steps = Steps(
             len(frames),
             self.config.batch_size,
             seed=seed,
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
+            pool=len(mixed.old) if mixed else 0,
+            drawn=mixed.drawn if mixed else 0,
         )
         workers = self.config.num_workers
         loader = DataLoader(

@@ -6,13 +6,20 @@ import numpy as np
 from torch.utils.data import Sampler
 
 
-def epoch_order(num_structures: int, seed: int, epoch: int) -> np.ndarray:
-    """Permutation of all structures for one epoch.
+def epoch_order(
+    num_structures: int, seed: int, epoch: int, pool: int = 0, drawn: int = 0
+) -> np.ndarray:
+    """Permutation of all structures for one epoch; of the last `pool` of them `drawn` occur.
 
     >>> epoch_order(5, seed=0, epoch=0).tolist() == epoch_order(5, seed=0, epoch=0).tolist()
     True
     """
-    return np.random.default_rng([seed, epoch]).permutation(num_structures)
+    generator = np.random.default_rng([seed, epoch])
+    if not drawn:
+        return generator.permutation(num_structures)
+    kept = num_structures - pool
+    some = kept + generator.choice(pool, drawn, replace=drawn > pool)
+    return generator.permutation(np.concatenate((np.arange(kept), some)))
 
 
 class Steps(Sampler[list[int]]):
@@ -28,6 +35,8 @@ class Steps(Sampler[list[int]]):
         seed: Of the order; None keeps the data set's order.
         rank: Of this process.
         world_size: Number of processes.
+        pool: How many structures, the last ones, an epoch draws from.
+        drawn: How many of them it has; 0: all.
     """
 
     def __init__(
@@ -38,7 +47,10 @@ class Steps(Sampler[list[int]]):
         seed: int | None = None,
         rank: int = 0,
         world_size: int = 1,
+        pool: int = 0,
+        drawn: int = 0,
     ) -> None:
+        self.pool, self.drawn = pool, drawn
         self.num_structures = num_structures
         self.batch_size = batch_size
         self.seed = seed
@@ -49,7 +61,10 @@ class Steps(Sampler[list[int]]):
 
     def __len__(self) -> int:
         """Steps of a whole epoch."""
-        return -(-self.num_structures // self.batch_size)
+        count = self.num_structures
+        if self.drawn:
+            count += self.drawn - self.pool
+        return -(-count // self.batch_size)
 
     def start(self, epoch: int, first_step: int = 0) -> None:
         """Let the next iteration be of this epoch, from this step on."""
@@ -60,7 +75,7 @@ class Steps(Sampler[list[int]]):
         if self.seed is None:
             order = np.arange(self.num_structures)
         else:
-            order = epoch_order(self.num_structures, self.seed, self.epoch)
+            order = epoch_order(self.num_structures, self.seed, self.epoch, self.pool, self.drawn)
         for step in range(self.first_step, len(self)):
             indices = order[step * self.batch_size : (step + 1) * self.batch_size].tolist()
             share = indices[self.rank :: self.world_size]
