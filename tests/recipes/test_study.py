@@ -91,7 +91,7 @@ def test_tensors_turn_with_their_structure():
     targets = {
         "mine": Target(rank=2, scope="structure"),
         "axial": Target(irreps="1x1e", scope="structure"),
-        "mu": Target(rank=0, scope="structure"),
+        "mu": Target(rank=1, scope="structure", reduce="norm"),
     }
     found = turn(table, rotations, targets)
     column = {name: c.values for name, c in found.columns.items()}
@@ -162,7 +162,8 @@ def write_labels(clusters, path):
     """Clusters with a dipole, a number and a matrix of one's own."""
     rng, frames = np.random.default_rng(0), ase.io.read(clusters(20), ":")
     for atoms in frames:
-        atoms.info |= {"dipole": rng.normal(size=3), "mu": rng.random() + len(atoms)}
+        atoms.info |= {"dipole": rng.normal(size=3), "mu": rng.random()}
+        atoms.info["alpha"] = rng.random() + len(atoms)
         atoms.info["mine"] = rng.normal(size=(3, 3))
     ase.io.write(path, frames)
     return str(path)
@@ -177,7 +178,8 @@ def test_heads_are_trained_together(clusters, tmp_path):
         typed={"mine": {"rank": 2, "scope": "structure"}}, **SMALL,
     )  # fmt: skip
     assert study.of_energy == ()
-    assert [head.rank for head in study.heads().values()] == [0, 0, 1, 2]
+    assert [head.rank for head in study.heads().values()] == [0, 1, 1, 2]
+    assert [head.shape for head in study.heads().values()] == [(), (), (3,), (3, 3)]
     folder = tmp_path / "study"
     run_study(study, folder)
     with open(folder / "table.csv", encoding="utf-8") as file:
@@ -232,13 +234,13 @@ def test_unknown_names_are_refused_with_the_nearest(option, value, words):
 def test_scales_are_what_counting_atoms_leaves(clusters, tmp_path):
     source = write_labels(clusters, tmp_path / "labels.xyz")
     data = DataConfig(sources=[source], train=12, validation=None, test=4)
-    study = StudyConfig(data=data, target=("U0", "mu"), **SMALL)
+    study = StudyConfig(data=data, target=("U0", "alpha"), **SMALL)
     folder = tmp_path / "study"
     folder.mkdir()
     assert write_poses(study, folder) == {"train": 12, "test": 4}
     from dreibein.recipes.study.poses import label_scales
 
-    assert label_scales(folder)["mu"] < 0.5  # of numbers from 3 to 6
+    assert label_scales(folder)["alpha"] < 0.5  # of numbers from 3 to 6
 
 
 def test_figures_are_drawings_of_the_numbers():

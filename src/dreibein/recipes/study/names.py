@@ -75,9 +75,12 @@ def canonical_target(name: str, typed: Iterable[str]) -> str:
 
 
 def target_of(name: str, typed: dict[str, Target]) -> Target:
-    """What a head predicts under this name."""
+    """What a head predicts under this name: mu is the length of a dipole, not a sum of numbers."""
     if name in typed:
         return typed[name]
+    if name == "mu":
+        norm = Target(rank=1, scope="structure", unit=QM9_UNITS[name], charges=True, reduce="norm")
+        return settled(name, norm)
     if name in QM9:
         pool = "mean" if name in INTENSIVE else "sum"
         unit = QM9_UNITS.get(name, "eV")

@@ -48,6 +48,8 @@ def turn(table: Table, rotations: Array, targets: Mapping[str, Target]) -> Table
 
 def _turned(name: str, values: Array, matrices: Array, target: Target | None) -> Array:
     """Rows of one label, each turned by its matrix."""
+    if target is not None and target.reduce:
+        return values
     if target is not None and target.irreps is not None:
         rows = torch.from_numpy(values.reshape(len(values), -1))
         found = act(Irreps(target.irreps), torch.from_numpy(matrices), rows)

@@ -22,6 +22,7 @@ from dreibein.systems.files import atomic_path
 
 PAGE_NAME = "study.html"
 FIGURES = "figures"
+TABLE_NAME = "table.md"
 COMPARISONS = ("representations", "frames", "embeddings", "networks")
 COST_WORDS = dict(zip(COST_NAMES, (
     "numbers of an atom", "multiply-adds / edge", "bytes / edge", "forward / ms",
@@ -31,7 +32,7 @@ BARS = "Dots are means over seeds, bars reach from the smallest to the largest."
 
 
 def write_study(study: StudyConfig, folder: Path, pieces: Sequence[Piece]) -> Path:
-    """Write all CSV files, the figures beside them and the page; returns its path."""
+    """Write all CSV files, table.md, the figures and the page; returns its path."""
     records = records_of(folder, pieces)
     tables = write_tables(study, folder, records)
     drawn = {name: svg for name, svg in _drawn(study, tables).items() if svg}
@@ -39,7 +40,10 @@ def write_study(study: StudyConfig, folder: Path, pieces: Sequence[Piece]) -> Pa
     for name, svg in drawn.items():
         with atomic_path(folder / FIGURES / f"{name}.svg") as path:
             path.write_text(svg, encoding="utf-8")
-    sections = [_table_section(tables["table"], main_metrics(study))]
+    table = _table(tables["table"], main_metrics(study))
+    with atomic_path(folder / TABLE_NAME) as path:
+        path.write_text(_markdown(table), encoding="utf-8")
+    sections = [_table_section(table)]
     for name in (*COMPARISONS, "learning-curves", "cost", "error-cost"):
         body = ""
         if name in drawn:
@@ -112,7 +116,8 @@ def _number(row: Row, name: str) -> str:
     return digits(row[name]) + (f" ± {digits(error, 1)}" if error is not None else "")
 
 
-def _table_section(rows: list[Row], metrics: dict[str, str]) -> Section:
+def _table(rows: list[Row], metrics: dict[str, str]) -> Table:
+    """One row for each choice at the full training set."""
     header = ["choice", "features", "parameters", "steps", *(COST_WORDS[n] for n in COST_NAMES[1:])]
     header += [_title(name, unit) for name, unit in metrics.items()]
     header += ["mean RMSE / scatter", "seeds"]
@@ -122,9 +127,19 @@ def _table_section(rows: list[Row], metrics: dict[str, str]) -> Section:
         cells += [MISSING if row[n] is None else digits(row[n]) for n in COST_NAMES[1:]]
         cells += [_number(row, name) for name in (*metrics, MEAN_RELATIVE)]
         table.rows.append([*cells, row["seeds"]])
+    return table
+
+
+def _table_section(table: Table) -> Section:
     note = paragraph("Means and standard errors over seeds; numbers in table.csv.")
-    body = table.render() + note if rows else ""
+    body = table.render() + note if table.rows else ""
     return Section("table", "Table", body, "No piece is finished.")
+
+
+def _markdown(table: Table) -> str:
+    """The table as it stands in a page of Markdown."""
+    lines = [table.header, ["---"] * len(table.header), *table.rows]
+    return "".join(f"| {' | '.join(str(cell) for cell in line)} |\n" for line in lines)
 
 
 def _about(study: StudyConfig, folder: Path, done: int, total: int) -> Section:
