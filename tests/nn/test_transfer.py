@@ -1,5 +1,6 @@
 """The transferred product is e3nn's, with its derivatives, at the poles too."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +21,7 @@ CASES = {
     "true": ("3x0e+2x1o+2x2e", 2, "2x0e+3x1o+1x2e"),
     "pseudo": ("2x0e+1x0o+2x1o+2x1e+1x2e+1x2o", 3, "1x0e+2x0o+1x1e+2x1o+2x2e+1x2o+1x3o"),
     "few harmonics": ("2x0e+2x1o+1x3o", 1, "1x0e+2x1o+2x2e"),
+    "whole vectors": ("8x0e+8x1o+8x1e", 2, "8x0e+16x1o+8x1e+8x2e"),  # of any processor
     "one channel from scalars": ("4x0e", 4, "1x0e+1x4e"),
 }
 POLES = torch.tensor(
@@ -88,8 +90,9 @@ def test_equal_to_e3nn(name, merged, backend):
 
 
 @pytest.mark.parametrize("backend", ["reference", "fused"])
-def test_channel_product_is_that_of_e3nn(backend):
-    irreps = Irreps("3x0e+1x0o+2x1o+2x1e+1x2e")
+@pytest.mark.parametrize("kinds", ["3x0e+1x0o+2x1o+2x1e+1x2e", "8x0e+24x1o+40x2e"])
+def test_channel_product_is_that_of_e3nn(kinds, backend):
+    irreps = Irreps(kinds)
     paths = channel_paths(irreps, 2, irreps)
     entries = [(p.source, p.degree, p.target, "uvu", True) for p in paths.paths]
     before = torch.get_default_dtype()
@@ -114,6 +117,26 @@ def test_channel_product_is_that_of_e3nn(backend):
     found = ours(x, units, index, weights, backend=backend)
     for a, b in zip(derivatives(found, inputs), derivatives(expected, inputs), strict=True):
         assert relative(a, b) < 1e-12
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_whole_vectors_take_the_other_loops(merged, monkeypatch):
+    """Loops on vectors and loops on any table are compared on the same problem."""
+    from dreibein.ops import order_lanes
+
+    irreps = Irreps("16x0e+16x1o+16x2e")
+    product = AlignedProduct(full_paths(irreps, 2, irreps), merged=merged)
+    assert order_lanes.fits(product.plan_8.numpy(), np.dtype(np.float64))
+    index, inputs = problem(str(irreps), product.num_weights)
+
+    def found():
+        alignment = EdgeAlignment(inputs[1], index, NODES)
+        return derivatives(product(inputs[0], alignment, inputs[2]), inputs)
+
+    quick = found()
+    monkeypatch.setattr(order_lanes, "fits", lambda *_: False)
+    for a, b in zip(quick, found(), strict=True):
+        assert relative(a, b) < 1e-13
 
 
 def test_paths_and_norms_are_those_of_e3nn():

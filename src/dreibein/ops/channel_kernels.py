@@ -1,16 +1,21 @@
 """Compiled loops of `channel_products`; the innermost runs over channels, which lie side by side.
 
+They take any number of channels; those that fill vectors go to `channel_lanes`.
+
 Legend: e edge from j to i, p path, a and b components of x and y, u channel. A row of `paths` is
 (start in x, components, start in y, components, start in the matrices, start in the weights,
 channels).
 """
 
+import sys
 from typing import Any
 
 import numba
 import numpy as np
-import torch
 from torch import Tensor
+
+from dreibein.ops import channel_lanes
+from dreibein.ops.workspaces import recycled
 
 Array = np.ndarray[Any, Any]
 _compile = numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
@@ -94,15 +99,19 @@ def m_kernel(paths, sender, receiver, x, w, y, m):  # type: ignore[no-untyped-de
                     matrices[place + a * columns + b] += dot
 
 
-def run(kernel: Any, tables: list[Tensor], given: list[Tensor], shape: tuple[int, int]) -> Tensor:
-    """The result of a kernel, of this shape."""
+def run(name: str, tables: list[Tensor], given: list[Tensor], shape: tuple[int, int]) -> Tensor:
+    """The result of kernel "x", "m", "w" or "y", of this shape."""
     arrays = [_array(tensor) for tensor in given]
-    out: Array = np.zeros(shape, arrays[0].dtype)
+    out, result = recycled(*shape, dtype=arrays[0].dtype)
+    out.fill(0.0)
     if len(tables[0]) and len(tables[1]):
         paths, sender, receiver = map(_array, tables)
-        # unsigned: numba then knows that no index counts from the end, and loops are vectors
-        kernel(paths.astype(np.uint64), sender, receiver, *arrays, out)
-    return torch.from_numpy(out)
+        if channel_lanes.fits(paths, out.dtype):
+            kernels: Any = channel_lanes
+        else:  # unsigned: numba then knows that no index counts from the end
+            kernels, paths = sys.modules[__name__], paths.astype(np.uint64)
+        getattr(kernels, f"{name}_kernel")(paths, sender, receiver, *arrays, out)
+    return result
 
 
 def _array(tensor: Tensor) -> Array:

@@ -123,30 +123,22 @@ def _reference_m(arrays: dict[str, Tensor], plan: Plan, rows: int) -> Tensor:
 
 def _fused_y(arrays: dict[str, Tensor], plan: Plan, rows: int) -> Tensor:
     given = [arrays["x"], arrays["m"], arrays["w"]]
-    return channel_kernels.run(
-        channel_kernels.y_kernel, list(plan[:3]), given, (rows, len(plan[6]))
-    )
+    return channel_kernels.run("y", list(plan[:3]), given, (rows, len(plan[6])))
 
 
 def _fused_x(arrays: dict[str, Tensor], plan: Plan, rows: int) -> Tensor:
     given = [arrays["y"], arrays["m"], arrays["w"]]
-    return channel_kernels.run(
-        channel_kernels.x_kernel, list(plan[:3]), given, (rows, len(plan[3]))
-    )
+    return channel_kernels.run("x", list(plan[:3]), given, (rows, len(plan[3])))
 
 
 def _fused_w(arrays: dict[str, Tensor], plan: Plan, rows: int) -> Tensor:
     given = [arrays["x"], arrays["m"], arrays["y"]]
-    return channel_kernels.run(
-        channel_kernels.w_kernel, list(plan[:3]), given, (rows, len(plan[5]))
-    )
+    return channel_kernels.run("w", list(plan[:3]), given, (rows, len(plan[5])))
 
 
 def _fused_m(arrays: dict[str, Tensor], plan: Plan, rows: int) -> Tensor:
     given = [arrays["x"], arrays["w"], arrays["y"]]
-    return channel_kernels.run(
-        channel_kernels.m_kernel, list(plan[:3]), given, (rows, len(plan[4]))
-    )
+    return channel_kernels.run("m", list(plan[:3]), given, (rows, len(plan[4])))
 
 
 CHANNEL_PRODUCT = Form(

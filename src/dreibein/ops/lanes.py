@@ -221,6 +221,11 @@ class Row:
         pointer = self._pointer(k * lanes.size * lanes.item, lanes.vector)
         lanes.builder.store(value.value, pointer, align=lanes.item)
 
+    def add_total(self, vector: Vector) -> None:
+        """Add the sum over a vector's lanes to the first float."""
+        builder, pointer = self.lanes.builder, self._pointer(0, self.lanes.scalar)
+        builder.store(builder.fadd(builder.load(pointer), vector.total(), flags=_FLAGS), pointer)
+
     def splat(self, k: int) -> Vector:
         """Float k in all lanes."""
         lanes = self.lanes
@@ -263,6 +268,11 @@ class Lanes:
     def variable(self, start: "Vector | float" = 0.0) -> Variable:
         """A vector that a loop changes."""
         return Variable(self, start)
+
+    def whole(self, count: Integer, step: int) -> Integer:
+        """The largest multiple of a step in a count."""
+        by = ir.Constant(_INDEX, step)
+        return Integer(self, self.builder.mul(self.builder.udiv(count.value, by), by))
 
     @contextmanager
     def loop(

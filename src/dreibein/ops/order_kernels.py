@@ -1,16 +1,22 @@
 """Compiled loops of `order_products`: edge by edge, a row of a weight matrix at a time.
 
+They take every table; those whose rows fill vectors go to `order_lanes`.
+
 Legend: e edge, s sector, a and b rows and columns of its matrix, k the components that share it.
 `inward` [rows, k] and `outward` [columns, k] are places in a row of features, flattened one sector
 after the other, with their factors beside them.
 """
 
+import sys
 from typing import Any
 
 import numba
 import numpy as np
-import torch
 from torch import Tensor
+
+from dreibein.ops import order_lanes
+from dreibein.ops.multilinear import Plan
+from dreibein.ops.workspaces import recycled
 
 Array = np.ndarray[Any, Any]
 _compile = numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
@@ -83,15 +89,28 @@ def outer_kernel(sectors, inward, scales, outward, signs, x, y, w):  # type: ign
                         matrix[b] += factor * line[b]
 
 
-def run(kernel: Any, tables: list[Tensor], first: Tensor, second: Tensor, width: int) -> Tensor:
-    """The result [E, width] of a kernel; columns that no sector reaches are zero."""
+def run(name: str, plan: Plan, first: Tensor, second: Tensor, width: int) -> Tensor:
+    """The result [E, width] of a kernel; columns of features that no sector reaches are zero.
+
+    Args:
+        name: "products", "transposed" or "outer".
+        plan: Of an `OrderTable`.
+        first: x, or y of "transposed".
+        second: W, or y of "outer".
+        width: Of the result.
+    """
     numbers = _array(first)
-    out: Array = np.zeros((len(first), width), numbers.dtype)
-    if len(tables[0]) and len(first):
-        sectors, inward, scales, outward, signs = map(_array, tables)
-        scales, signs = scales.astype(out.dtype), signs.astype(out.dtype)
-        kernel(sectors, inward, scales, outward, signs, numbers, _array(second), out)
-    return torch.from_numpy(out)
+    out, result = recycled(len(first), width, dtype=numbers.dtype)
+    if name != "outer" or not len(plan[0]):  # that kernel writes every number
+        out.fill(0.0)
+    if not len(plan[0]) or not len(first):
+        return result
+    quick = order_lanes.fits(_array(plan[8]), numbers.dtype)
+    kernels, tables = (order_lanes, plan[8:]) if quick else (sys.modules[__name__], plan[:5])
+    given = [_array(table) for table in tables]
+    given = [each.astype(out.dtype) if each.dtype.kind == "f" else each for each in given]
+    getattr(kernels, f"{name}_kernel")(*given, numbers, _array(second), out)
+    return result
 
 
 def _array(tensor: Tensor) -> Array:

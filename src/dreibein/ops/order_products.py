@@ -71,7 +71,51 @@ def order_table(
         tables.append(torch.tensor([factor for _, factor in entries], dtype=torch.float64))
     # lengths as shapes: an operator's result has a known width without reading a tensor
     widths = [torch.empty(size, dtype=torch.int8) for size in (width_in, place, width_out)]
-    return OrderTable((*tables, *widths), place)
+    return OrderTable((*tables, *widths, *_lines(sectors, [row[5] for row in rows])), place)
+
+
+def _lines(sectors: list[Sector], places: list[int]) -> list[Tensor]:
+    """The tables of `order_lanes`: sectors, lines and their factors, what stands in the lines."""
+    inward, outward, heads, pairs, factors = _Lines(), _Lines(), [], [], []
+    for sector, place in zip(sectors, places, strict=True):
+        count = len(sector.inward[0])
+        heads.append((len(pairs), len(sector.inward), len(sector.outward), count, place))
+        for k in range(count):
+            left, one = inward.add(sector.inward, k)
+            right, other = outward.add(sector.outward, k)
+            pairs.append((left, right))
+            factors.append(one * other)
+    return [
+        torch.tensor(heads, dtype=torch.int64).reshape(-1, 5),
+        torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2),
+        torch.tensor(factors, dtype=torch.float64),
+        *inward.tables(),
+        *outward.tables(),
+    ]
+
+
+class _Lines:
+    """Lines of one side, each kept once: columns of features side by side, and their factors."""
+
+    def __init__(self) -> None:
+        self._starts: dict[tuple[tuple[int, float], ...], int] = {}
+        self._entries: list[tuple[int, float]] = []
+
+    def add(self, places: Places, k: int) -> tuple[int, float]:
+        """Where the line of component k begins, and a factor of the whole line."""
+        line = tuple(row[k] for row in places)
+        shared = line[0][1] if len({factor for _, factor in line}) == 1 else 1.0
+        if shared != 1.0:
+            line = tuple((column, 1.0) for column, _ in line)
+        if line not in self._starts:
+            self._starts[line] = len(self._entries)
+            self._entries.extend(line)
+        return self._starts[line], shared
+
+    def tables(self) -> list[Tensor]:
+        """Columns and factors."""
+        columns = torch.tensor([column for column, _ in self._entries], dtype=torch.int64)
+        return [columns, torch.tensor([f for _, f in self._entries], dtype=torch.float64)]
 
 
 def order_product(x: Tensor, weights: Tensor, table: OrderTable, *, backend: str) -> Tensor:
@@ -144,18 +188,15 @@ def _reference_weights(arrays: dict[str, Tensor], plan: Plan, rows: int) -> Tens
 
 
 def _fused_y(arrays: dict[str, Tensor], plan: Plan, rows: int) -> Tensor:
-    kernel, tables = order_kernels.products_kernel, list(plan[:5])
-    return order_kernels.run(kernel, tables, arrays["x"], arrays["weights"], len(plan[7]))
+    return order_kernels.run("products", plan, arrays["x"], arrays["weights"], len(plan[7]))
 
 
 def _fused_x(arrays: dict[str, Tensor], plan: Plan, rows: int) -> Tensor:
-    kernel, tables = order_kernels.transposed_kernel, list(plan[:5])
-    return order_kernels.run(kernel, tables, arrays["y"], arrays["weights"], len(plan[5]))
+    return order_kernels.run("transposed", plan, arrays["y"], arrays["weights"], len(plan[5]))
 
 
 def _fused_weights(arrays: dict[str, Tensor], plan: Plan, rows: int) -> Tensor:
-    kernel, tables = order_kernels.outer_kernel, list(plan[:5])
-    return order_kernels.run(kernel, tables, arrays["x"], arrays["y"], len(plan[6]))
+    return order_kernels.run("outer", plan, arrays["x"], arrays["y"], len(plan[6]))
 
 
 ORDER_PRODUCT = Form(

@@ -1,7 +1,9 @@
 """Named arrays that are reused from step to step: fresh memory costs page faults at every call."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -93,6 +95,34 @@ def borrowed(dtype: torch.dtype) -> Iterator[Workspace]:
         give_back(workspace)
 
 
+_SPARE: list[np.ndarray[Any, Any]] = []
+_SPARE_COUNT = 2
+_SPARE_BYTES = 1 << 20
+_LOCK = Lock()
+_HELD_HERE = 3
+"""References of an array that nobody else has: the list, a local name, and `getrefcount`."""
+
+
+def recycled(*shape: int, dtype: np.dtype[Any] | type) -> tuple[np.ndarray[Any, Any], Tensor]:
+    """An array of any content, and the same memory as a tensor that may be given away.
+
+    Large results come back to memory of an earlier one whose tensors are all gone: of two hundred
+    megabytes, page faults cost more than the arithmetic. The last two are kept, `release` frees.
+    """
+    with _LOCK:
+        for array in _SPARE:
+            free = sys.getrefcount(array) == _HELD_HERE
+            if free and array.shape == shape and array.dtype == dtype:
+                return array, torch.from_numpy(array)
+        array = np.empty(shape, dtype)
+        tensor = torch.from_numpy(array)
+        if array.nbytes >= _SPARE_BYTES:
+            _SPARE.append(array)
+            del _SPARE[:-_SPARE_COUNT]
+        return array, tensor
+
+
 def release() -> None:
     """Free the memory of all workspaces that are not in use."""
     _POOL.clear()
+    _SPARE.clear()

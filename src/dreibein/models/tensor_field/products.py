@@ -14,6 +14,7 @@ from dreibein.nn.transfer import (
     NodeProduct,
     channel_paths,
 )
+from dreibein.nn.transfer.equivariant import split_blocks
 from dreibein.o3 import Irreps
 
 
@@ -89,8 +90,8 @@ class Attention(nn.Module):
         mixed = self.first(pairs, edges.units, edges.own, self.first_weights(edges))
         mixed = self.mix(mixed)
         scalars = self.irreps[0].mul
-        logits = self.logits(nn.functional.silu(mixed[:, :scalars]))
-        values = self.gate(mixed[:, scalars:])
+        logits, values = mixed.split((scalars, mixed.shape[1] - scalars), 1)
+        logits, values = self.logits(nn.functional.silu(logits)), self.gate(values)
         values = self.second(values, edges.units, edges.own, self.second_weights(edges))
         values = self.value(values)
         weights = torch.exp(LARGEST_LOGIT * torch.tanh(logits / LARGEST_LOGIT))
@@ -103,7 +104,7 @@ class Attention(nn.Module):
     def _weighted(self, values: Tensor, weights: Tensor) -> Tensor:
         """Values times a number for each head, channels of every block divided among the heads."""
         parts = [
-            (values[:, piece].unflatten(1, (self.heads, -1)) * weights[..., None]).flatten(1)
-            for piece in self.irreps.slices()
+            (block.unflatten(1, (self.heads, -1)) * weights[..., None]).flatten(1)
+            for block in split_blocks(self.irreps, values)
         ]
         return torch.cat(parts, 1)

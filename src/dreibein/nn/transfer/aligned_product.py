@@ -19,9 +19,10 @@ pseudotensors.
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dreibein.frames import EdgeAlignment
+from dreibein.nn.exact import ExactConstants
 from dreibein.nn.transfer.paths import EdgePaths, Path, paths_of_e3nn
 from dreibein.o3 import Irreps, axial_coupling
 from dreibein.ops.order_products import OrderTable, Places, Sector, order_product, order_table
@@ -29,7 +30,7 @@ from dreibein.ops.order_products import OrderTable, Places, Sector, order_produc
 Pairs = dict[tuple[int, int], list[tuple[int, Tensor]]]
 
 
-class AlignedProduct(nn.Module):
+class AlignedProduct(ExactConstants):
     """z_i = sum_e sum_p c_p w_p[e] C x_j Y(r_e) by (1) or (2) at every edge; owns no weights.
 
     Args:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dreibein.nn.exact import ExactConstants
+from dreibein.nn.transfer.equivariant import split_blocks
 from dreibein.nn.transfer.paths import EdgePaths, paths_of_e3nn
 from dreibein.o3 import Irreps, clebsch_gordan, solid_harmonics
 from dreibein.ops.channel_products import ChannelPath, channel_plan, channel_product
@@ -103,8 +104,8 @@ class ChannelProduct(ExactConstants):
 def channels_last(irreps: Irreps, x: Tensor) -> Tensor:
     """Every block [mul, 2l + 1] of features as [2l + 1, mul]."""
     parts = [
-        x[..., piece].unflatten(-1, (mul, ir.dim)).mT.flatten(-2) if ir.l and mul else x[..., piece]
-        for (mul, ir), piece in zip(irreps, irreps.slices(), strict=True)
+        part.unflatten(-1, (mul, ir.dim)).mT.flatten(-2) if ir.l and mul else part
+        for (mul, ir), part in zip(irreps, split_blocks(irreps, x), strict=True)
     ]
     return torch.cat(parts, -1)
 
@@ -112,7 +113,7 @@ def channels_last(irreps: Irreps, x: Tensor) -> Tensor:
 def channels_first(irreps: Irreps, x: Tensor) -> Tensor:
     """The way back from `channels_last`."""
     parts = [
-        x[..., piece].unflatten(-1, (ir.dim, mul)).mT.flatten(-2) if ir.l and mul else x[..., piece]
-        for (mul, ir), piece in zip(irreps, irreps.slices(), strict=True)
+        part.unflatten(-1, (ir.dim, mul)).mT.flatten(-2) if ir.l and mul else part
+        for (mul, ir), part in zip(irreps, split_blocks(irreps, x), strict=True)
     ]
     return torch.cat(parts, -1)

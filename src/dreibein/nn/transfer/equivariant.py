@@ -10,6 +10,14 @@ SMALL = 1e-6
 """Added to mean squares before their root."""
 
 
+def split_blocks(irreps: Irreps, x: Tensor) -> tuple[Tensor, ...]:
+    """The blocks of features [..., irreps.dim].
+
+    Slices would be the same, but each has a gradient of the size of x, with zeros around it.
+    """
+    return x.split([mul * ir.dim for mul, ir in irreps], -1)
+
+
 class EquivariantLinear(nn.Module):
     """y_k = sum over blocks of the same kind W x: the only linear maps that commute with O(3).
 
@@ -38,12 +46,12 @@ class EquivariantLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., irreps_in.dim] to [..., irreps_out.dim]."""
-        parts, slices = [], self.irreps_in.slices()
+        parts, blocks = [], split_blocks(self.irreps_in, x)
         for number, (mul, ir) in enumerate(self.irreps_out):
             name = str(number)
             if name in self.weights:
                 channels = torch.cat(
-                    [x[..., slices[k]].unflatten(-1, (-1, ir.dim)) for k in self._sources[ir]], -2
+                    [blocks[k].unflatten(-1, (-1, ir.dim)) for k in self._sources[ir]], -2
                 )
                 part = (channels.mT @ self.weights[name]).mT.flatten(-2)
             else:
@@ -67,10 +75,10 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., irreps_in.dim] to [..., irreps.dim]."""
-        gates = torch.sigmoid(x[..., self.irreps.dim :])
+        *blocks, last = split_blocks(self.irreps_in, x)
+        gates = torch.sigmoid(last)
         parts, start = [], 0
-        for (mul, ir), piece in zip(self.irreps, self.irreps.slices(), strict=True):
-            part = x[..., piece]
+        for (mul, ir), part in zip(self.irreps, blocks, strict=True):
             if ir.is_trivial:
                 parts.append(nn.functional.silu(part))
                 continue
@@ -97,8 +105,9 @@ class EquivariantNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., irreps.dim] to the same."""
         parts = []
-        for k, ((mul, ir), piece) in enumerate(zip(self.irreps, self.irreps.slices(), strict=True)):
-            part = x[..., piece].unflatten(-1, (mul, ir.dim))
+        blocks = zip(self.irreps, split_blocks(self.irreps, x), strict=True)
+        for k, ((mul, ir), block) in enumerate(blocks):
+            part = block.unflatten(-1, (mul, ir.dim))
             if ir.is_trivial:
                 part = part - part.mean(-2, keepdim=True)
             mean = part.square().sum(-1, keepdim=True).mean(-2, keepdim=True) / ir.dim
@@ -140,9 +149,13 @@ class NodeProduct(ExactConstants):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Features [N, irreps.dim] of two of the same."""
-        first, second = ([t[:, s].unflatten(1, (-1, ir.dim)) for (_, ir), s in
-                          zip(self.irreps, self.irreps.slices(), strict=True)]
-                         for t in (x, y))  # fmt: skip
+        first, second = (
+            [
+                block.unflatten(1, (-1, ir.dim))
+                for (_, ir), block in zip(self.irreps, split_blocks(self.irreps, each), strict=True)
+            ]
+            for each in (x, y)
+        )
         parts = []
         for number, (i, j) in enumerate(self._paths):
             coupling = self.get_buffer(f"coupling_{number}").to(x.dtype)
