@@ -6,7 +6,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed.stamp
-EXTRAS := label,qm9,ipi,pme,d3,dask,test,dev
+EXTRAS := label,qm9,ipi,pme,d3,d4,dask,test,dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # two cores are shared by two test workers, so each keeps to one thread

@@ -1,8 +1,8 @@
 """Physical terms of an energy: each is one item of the sum of a `Potential`.
 
 One file each: `zbl` (repulsion of nuclei), `coulomb` (charges: direct, reaction field, Ewald,
-mesh), `dispersion_d2` and `dispersion_d3`. A term gives energies of atoms in float64,
-differentiable like the network's, and says which range of neighbors it needs.
+mesh), `dispersion_d2`, `dispersion_d3` and `dispersion_d4`. A term gives energies of atoms in
+float64, differentiable like the network's, and says which range of neighbors it needs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field
 from dreibein.nn.terms.coulomb import Coulomb, CoulombConfig
 from dreibein.nn.terms.dispersion_d2 import DispersionD2, DispersionD2Config
 from dreibein.nn.terms.dispersion_d3 import DispersionD3, DispersionD3Config
+from dreibein.nn.terms.dispersion_d4 import DispersionD4, DispersionD4Config
 from dreibein.nn.terms.term import COULOMB, Surroundings, Term, surroundings, switch
 from dreibein.nn.terms.zbl import ZBL, ZBLConfig
 
@@ -27,6 +28,8 @@ __all__ = [
     "DispersionD2Config",
     "DispersionD3",
     "DispersionD3Config",
+    "DispersionD4",
+    "DispersionD4Config",
     "Surroundings",
     "Term",
     "TermConfig",
@@ -41,6 +44,7 @@ TERMS: dict[str, type[Term]] = {
     "coulomb": Coulomb,
     "dispersion_d2": DispersionD2,
     "dispersion_d3": DispersionD3,
+    "dispersion_d4": DispersionD4,
 }
 
 
@@ -59,7 +63,7 @@ def _named(value: Any) -> Any:
 
 TermConfig = Annotated[
     Annotated[
-        ZBLConfig | CoulombConfig | DispersionD2Config | DispersionD3Config,
+        ZBLConfig | CoulombConfig | DispersionD2Config | DispersionD3Config | DispersionD4Config,
         Field(discriminator="term"),
     ],
     BeforeValidator(_named),
