@@ -2,6 +2,7 @@
 
     python benchmarks/transfer.py                  processor time of one thread, float32
     python benchmarks/transfer.py --mode networks  a training step: LoCaFormer, Equiformer's form
+    python benchmarks/transfer.py --mode forms     a training step of every network in both forms
 
 Features have the same multiplicity for l = 0 ... L with parity (-1)^l, harmonics go to L, edges
 have random receivers, sorted. e3nn's layer is what its code generator makes of it by default
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 
 from dreibein.frames import EdgeAlignment
-from dreibein.models import TensorFieldConfig, build_potential
+from dreibein.models import TensorFieldConfig, TensorNetConfig, build_potential
 from dreibein.neighbors import attach_neighbors
 from dreibein.nn import Potential
 from dreibein.nn.radial import lengths_and_units
@@ -160,21 +161,60 @@ def published(potential: Potential) -> Potential:
     return twin
 
 
-def networks(arguments: argparse.Namespace) -> None:
-    """A training step on energies and forces of a batch of ethanols, random positions."""
-    torch.manual_seed(0)
+def batch_of(molecules: int) -> Batch:
+    """Ethanols, random positions."""
     z = torch.tensor([6, 6, 8, 1, 1, 1, 1, 1, 1])
+    structures = [
+        attach_neighbors(make_structure(z, 1.5 * torch.randn(9, 3, dtype=torch.float64)), 4.5)
+        for _ in range(molecules)
+    ]
+    return Batch.from_data_list(structures)
+
+
+def forms(arguments: argparse.Namespace) -> None:
+    """A training step on energies and forces of each network in tensors and in frames."""
+    torch.manual_seed(0)
+    batch = batch_of(arguments.molecules)
+    count = arguments.channels
+    irreps = str(features(2, count))
+    sizes = {"layers": 2, "channels": 64, "cutoff": 4.5}
+    tensornet = TensorNetConfig(layers=2, channels=count, cutoff=4.5)
+    descriptions: dict[str, TensorFieldConfig | TensorNetConfig] = {
+        "NequIP": TensorFieldConfig(irreps=irreps, **sizes),
+        "MACE": TensorFieldConfig(irreps=irreps, correlation=3, **sizes),
+        "Equiformer": TensorFieldConfig(irreps=irreps, interaction="attention", **sizes),
+        "PaiNN": TensorFieldConfig(irreps=str(features(1, count)), interaction="painn", **sizes),
+        "EGNN": TensorFieldConfig(irreps=f"{count}x0e+1x1o", interaction="egnn", **sizes),
+        "TensorNet": tensornet,
+    }
+    print(f"{batch.edge_index.shape[1]} edges, {count} channels, a training step, ms")
+    for name, config in descriptions.items():
+        pair = {"tensors": config, "frames": config.local()}
+        potentials = {
+            form: build_potential(each, elements=(1, 6, 8)).train() for form, each in pair.items()
+        }
+        times = interleaved(
+            {k: step_of(p, batch) for k, p in potentials.items()}, arguments.repeats
+        )
+        first, second = (sum(w.numel() for w in p.parameters()) for p in potentials.values())
+        print(
+            f"{name:<10} tensors {times['tensors']:6.0f} ({first} weights)  "
+            f"frames {times['frames']:6.0f} ({second})  "
+            f"ratio {times['tensors'] / times['frames']:.1f}",
+            flush=True,
+        )
+
+
+def networks(arguments: argparse.Namespace) -> None:
+    """A training step of the attention form by e3nn, of ours, and of LoCaFormer."""
+    torch.manual_seed(0)
     for lmax in arguments.degrees:
         channels = arguments.channels
         irreps = str(features(lmax, channels))
         config = TensorFieldConfig(
             irreps=irreps, interaction="attention", lmax=lmax, layers=2, channels=64, cutoff=4.5
         )
-        structures = [
-            attach_neighbors(make_structure(z, 1.5 * torch.randn(9, 3, dtype=torch.float64)), 4.5)
-            for _ in range(arguments.molecules)
-        ]
-        batch = Batch.from_data_list(structures)
+        batch = batch_of(arguments.molecules)
         transferred = build_potential(config, elements=(1, 6, 8)).train()
         potentials = {
             "e3nn": published(transferred),
@@ -213,14 +253,14 @@ def main() -> None:
     parser.add_argument("--edges", type=int, default=3000)
     parser.add_argument("--nodes", type=int, default=150)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--mode", choices=("products", "networks"), default="products")
+    parser.add_argument("--mode", choices=("products", "networks", "forms"), default="products")
     parser.add_argument("--channels", type=int, default=32, help="of a degree, in networks")
     parser.add_argument("--degrees", type=int, nargs="+", default=[1, 2, 3], help="in networks")
     parser.add_argument("--molecules", type=int, default=4)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {platform.machine()}, one thread")
-    (networks if arguments.mode == "networks" else products)(arguments)
+    {"products": products, "networks": networks, "forms": forms}[arguments.mode](arguments)
 
 
 if __name__ == "__main__":
