@@ -141,9 +141,15 @@ def test_unknown_names_are_refused(potential):
         potential(dimer(), compute=("enrgy", "force"))
 
 
-def test_a_hessian_of_several_structures_is_refused(potential):
-    with pytest.raises(ValueError, match="Hessian is of one structure, got 2"):
-        potential(join([dimer(), dimer()]), compute=("hessian",))
+def test_hessians_of_several_structures_stand_below_each_other(potential):
+    small = dimer()
+    large = attach_neighbors(sample_crystal((1, 8), 3, seed=1), CUTOFF)
+    both = potential(join([small, large]), compute=("hessian",))["hessian"]
+    assert both.shape == (5, 3, 3, 3)
+    alone = [potential(s, compute=("hessian",))["hessian"] for s in (small, large)]
+    torch.testing.assert_close(both[:2, :, :2], alone[0])
+    torch.testing.assert_close(both[2:], alone[1])
+    assert not both[:2, :, 2:].any()
 
 
 def test_a_missing_neighbor_list_is_refused(potential):

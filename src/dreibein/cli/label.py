@@ -28,6 +28,12 @@ def label(
         bool,
         typer.Option("--single-points", help="Label every frame of a file, without dynamics."),
     ] = False,
+    hessian: Annotated[
+        bool,
+        typer.Option(
+            "--hessian", help="Second derivatives as well: 6N more calculations for each frame."
+        ),
+    ] = False,
     charge: Annotated[
         int | None, typer.Option(help="Total charge in e. [that of the file or SMILES, or 0]")
     ] = None,
@@ -72,6 +78,7 @@ def label(
         "temperature_k": temperature,
         "seed": seed,
         "single_points": single_points or None,
+        "hessian": hessian or None,
         "charge": charge,
         "spin": spin,
         "sampler": sampler,

@@ -32,7 +32,9 @@ def assemble(
         ValueError: A value has the wrong number of entries.
     """
     per_atom, shape = _scope(raw, label, column)
-    if label in _MATRICES:
+    if label == "hessian":
+        rows = _hessians(raw, column)
+    elif label in _MATRICES:
         rows = _matrices(raw, label, column, convention)
     else:
         rows = _rows(raw, label, column, per_atom, shape)
@@ -113,6 +115,8 @@ def _scope(raw: RawSource, label: str, column: RawColumn) -> tuple[bool, tuple[i
     """Per atom or per frame, and the shape of one row."""
     if label in FIELDS:
         return FIELDS[label].scope == "atom", FIELDS[label].shape
+    if label == "hessian":
+        return True, ()
     first = np.asarray(column.rows[0])
     if column.place == "arrays":
         return True, first.shape[1:]
@@ -144,6 +148,26 @@ def _rows(
     if isinstance(column.rows, np.ndarray):
         return column.rows.astype(np.float64).reshape(-1, *shape)
     return np.concatenate([row.reshape(-1) for row in column.rows]).reshape(-1, *shape)
+
+
+def _hessians(raw: RawSource, column: RawColumn) -> Array:
+    """Rows of atoms [K, 3, M, 3] from [3N, 3N], [N, 3, N, 3] or as many numbers in a row.
+
+    M is the largest number of atoms in the source; columns beyond a structure's own are zero.
+    """
+    sizes = np.diff(raw.offsets)
+    rows = np.zeros((int(sizes[column.frames].sum()), 3, int(sizes.max()), 3))
+    first = 0
+    for frame, row in zip(column.frames, column.rows, strict=True):
+        atoms = int(sizes[frame])
+        if np.size(row) != 9 * atoms**2:
+            raise ValueError(
+                f"{raw.name}, frame {int(frame)}: '{column.key}' has {np.size(row)} numbers where "
+                f"the Hessian of {atoms} atoms has {9 * atoms**2}"
+            )
+        rows[first : first + atoms, :, :atoms] = np.reshape(row, (atoms, 3, atoms, 3))
+        first += atoms
+    return rows
 
 
 def _matrices(raw: RawSource, label: str, column: RawColumn, convention: StressConvention) -> Array:

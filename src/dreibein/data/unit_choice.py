@@ -17,7 +17,9 @@ _DERIVED = {
     "virial": "{E}",
     "forces": "{E}/({L})",
     "stress": "{E}/({L})^3",
+    "hessian": "{E}/({L})^2",
 }
+_TARGETS = {"hessian": "eV/Å^2"}  # of labels that are derived and no field
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def _stated(
 
 
 def _choice(label: str, unit: str, reason: str) -> UnitChoice:
-    if label in FIELDS:
+    if label in FIELDS or label in _TARGETS:
         return _known(label, unit, reason)
     target, factor = _own_target(unit)
     if target == unit:
@@ -118,7 +120,8 @@ def _choice(label: str, unit: str, reason: str) -> UnitChoice:
 
 
 def _known(label: str, unit: str, reason: str, assumed: bool = False) -> UnitChoice:
-    return UnitChoice(unit, FIELDS[label].unit, _factor(label, unit), reason, assumed)
+    target = _TARGETS[label] if label in _TARGETS else FIELDS[label].unit
+    return UnitChoice(unit, target, _factor(label, unit), reason, assumed)
 
 
 def _own_target(unit: str) -> tuple[str, float]:
@@ -187,7 +190,7 @@ def _factor(label: str, unit: str) -> float:
     try:
         if label == "polarizability":
             return polarizability_factor(unit)
-        target = FIELDS[label].unit
+        target = _TARGETS[label] if label in _TARGETS else FIELDS[label].unit
         if not target or unit == target:
             return 1.0
         return conversion_factor(unit, target)

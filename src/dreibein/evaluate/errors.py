@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
+from dreibein.evaluate.hessians import FREQUENCIES, HESSIAN, paired_blocks, paired_frequencies
+from dreibein.evaluate.hessians import UNITS as HESSIAN_UNITS
 from dreibein.systems import FIELDS, mask_name
 from dreibein.systems.cells import nearest_dipole, to_voigt
 from dreibein.systems.fields import of_atoms, of_bonds
@@ -211,6 +213,8 @@ class ErrorMeter:
         """Unit of a quantity's errors."""
         if quantity in UNIT_TEXT:
             return UNIT_TEXT[quantity]
+        if quantity in HESSIAN_UNITS:
+            return HESSIAN_UNITS[quantity]
         return self._units.get(quantity) or (FIELDS[quantity].unit if quantity in FIELDS else "")
 
     def scatter(self, quantity: str) -> float | None:
@@ -282,7 +286,9 @@ def _compare(predictions: Mapping[str, Tensor], structures: Batch) -> Iterator[_
         error = to_voigt(predictions["stress"].double() - structures.stress.double())
         yield _Errors("stress", error, _present(structures, "stress", len(frames)), frames)
     for name, predicted in predictions.items():
-        if name not in QUANTITIES and name in structures:
+        if name == HESSIAN and name in structures:
+            yield from _compare_hessians(predicted, structures)
+        elif name not in QUANTITIES and name in structures:
             yield _compare_label(name, predicted.double(), structures, frames)
 
 
@@ -304,6 +310,16 @@ def _compare_label(name: str, predicted: Tensor, structures: Batch, frames: Tens
         structures.z if atoms else None,
         label,
     )
+
+
+def _compare_hessians(predicted: Tensor, structures: Batch) -> Iterator[_Errors]:
+    """Entries of second derivatives, and the frequencies of both matrices."""
+    ours, theirs, atom, frame = paired_blocks(predicted, structures)
+    present = _present(structures, HESSIAN, len(structures.z))
+    yield _Errors(HESSIAN, ours - theirs, present[atom], frame, None, theirs)
+    error, owner = paired_frequencies(predicted, structures, present)
+    error, owner = error.to(ours.device), owner.to(ours.device)
+    yield _Errors(FREQUENCIES, error, torch.ones_like(owner, dtype=torch.bool), owner)
 
 
 def _compare_bonds(name: str, predicted: Tensor, structures: Batch) -> _Errors:

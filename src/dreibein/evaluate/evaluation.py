@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 EVALUATED = ("energy", "forces", "stress")
-UNASKED = ("energies", "virial", "hessian")  # what nobody labels, or only for training
+UNASKED = ("energies", "virial")  # what nobody labels, or only for training
 
 
 def evaluate_potential(

@@ -152,7 +152,8 @@ class PredictionCollector:
         self._append("z", z.astype(np.uint8))
 
         for name, value in predictions.items():
-            if name not in ("energy", "forces", "stress") and name in structures:
+            kept = name not in ("energy", "forces", "stress", "hessian")
+            if kept and name in structures:
                 value = value.reshape(value.shape[0], -1)
                 shape = (value.shape[0], value.shape[1])
                 label = _label(structures, name, shape)

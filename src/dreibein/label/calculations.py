@@ -8,6 +8,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+HESSIAN_STEP = 0.005  # Å; the error of the difference is (h²/6) d⁴E/dx⁴, some 1e-3 eV/Å²
 
 
 class ConvergenceError(RuntimeError):
@@ -24,6 +25,7 @@ class Labels:
         charges: Mulliken charges [N] in e.
         dipole: Dipole moment [3] in e·Å about the origin of the coordinates; None in a cell.
         stress: (1/V) dE/dε [3, 3] in eV/Å³, tension positive; None without a cell.
+        hessian: d²E/dx dx [3N, 3N] in eV/Å², where it was asked for.
     """
 
     energy: float
@@ -31,6 +33,7 @@ class Labels:
     charges: Array
     dipole: Array | None = None
     stress: Array | None = None
+    hessian: Array | None = None
 
 
 class Calculation(Protocol):
@@ -58,6 +61,23 @@ class Method(Protocol):
 
     def calculation(self, atoms: Atoms) -> Calculation:
         """Calculation of a structure; charge and spin are those of `atoms.info`."""
+
+
+def hessian_of(calculation: Calculation, positions: Array) -> Array:
+    """H[k] = -(F(x + h e_k) - F(x - h e_k)) / 2h [3N, 3N] in eV/Å², made symmetric.
+
+    Args:
+        calculation: 6N times the labels of one structure.
+        positions: [N, 3] in Å.
+    """
+    rows = []
+    for k in range(positions.size):
+        step = np.zeros(positions.size)
+        step[k] = HESSIAN_STEP
+        ends = [calculation.labels(positions + s * step.reshape(-1, 3)).forces for s in (1, -1)]
+        rows.append((ends[1] - ends[0]).ravel() / (2.0 * HESSIAN_STEP))
+    matrix = np.array(rows)
+    return 0.5 * (matrix + matrix.T)
 
 
 def total_charge(atoms: Atoms) -> int:

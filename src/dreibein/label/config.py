@@ -30,6 +30,11 @@ class LabelConfig(BaseModel):
     single_points: bool = Field(
         False, description="Label every frame of the file `structure` as it is, without dynamics"
     )
+    hessian: bool = Field(
+        False,
+        description="Second derivatives as well, by central differences of forces: 6N further "
+        "calculations for each frame",
+    )
     charge: int | None = Field(
         None, description="Total charge in e (default: that of the file or SMILES, or 0)"
     )

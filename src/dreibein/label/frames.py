@@ -91,5 +91,7 @@ def _labeled(frame: Frame, labels: Labels) -> Atoms:
         results["dipole"] = labels.dipole
     if labels.stress is not None:
         results["stress"] = labels.stress[_VOIGT]
+    if labels.hessian is not None:
+        atoms.info["hessian"] = labels.hessian.ravel()
     atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms

@@ -268,7 +268,8 @@ def _label(
         part: list[tuple[Atoms, Array]] = [
             (frame.atoms, frame.atoms.positions) for frame in frames[first : first + size]
         ]
-        running[pool.submit(label_frames, part, plan.method.name)] = group
+        job = pool.submit(label_frames, part, plan.method.name, plan.config.hessian)
+        running[job] = group
     report(sum(map(len, found.values())))
     while running:
         for job in wait(running, return_when=FIRST_COMPLETED).done:

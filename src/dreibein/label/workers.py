@@ -7,12 +7,13 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing.connection import wait
 
 import numpy as np
 from ase import Atoms
 
-from dreibein.label.calculations import Array, ConvergenceError, Labels
+from dreibein.label.calculations import Array, ConvergenceError, Labels, hessian_of
 from dreibein.label.config import LabelConfig
 from dreibein.label.methods import make_method
 from dreibein.label.sampling import Trajectory, advance
@@ -81,13 +82,18 @@ def carry_on(
     return advance(trajectory, config, calculation, seconds)
 
 
-def label_frames(frames: list[tuple[Atoms, Array]], method: str) -> list[Labels | str]:
+def label_frames(
+    frames: list[tuple[Atoms, Array]], method: str, hessian: bool = False
+) -> list[Labels | str]:
     """Label structures at positions [N, 3] in Å, in a worker; a failure gives its reason."""
     level = make_method(method)
     found: list[Labels | str] = []
     for atoms, positions in frames:
         try:
-            labels = level.calculation(atoms).labels(positions)
+            calculation = level.calculation(atoms)
+            labels = calculation.labels(positions)
+            if hessian:
+                labels = replace(labels, hessian=hessian_of(calculation, positions))
         except ConvergenceError as error:
             found.append(str(error))
             continue

@@ -6,6 +6,7 @@ With positions x -> x + x·eps and cell -> cell + cell·eps for a symmetric stra
 """
 
 from collections.abc import Callable
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -91,22 +92,39 @@ def stress_from_strain_gradient(gradient: Tensor, cell: Tensor, pbc: Tensor) -> 
     return torch.where(periodic, stress, torch.full_like(stress, torch.nan))
 
 
-def hessian(energy: Callable[[Tensor], Tensor], pos: Tensor) -> Tensor:
-    """Second derivatives d2E / dx_i dx_j [N, 3, N, 3] in eV/Å^2 of one structure.
+def hessian(
+    energy: Callable[[Tensor], Tensor], pos: Tensor, sizes: list[int] | None = None
+) -> Tensor:
+    """Second derivatives d2E / dx_i dx_j [N, 3, M, 3] in eV/Å^2.
+
+    One derivative of the gradient serves the k-th atoms of all structures together, since a
+    structure's energy depends on its own atoms alone.
 
     Args:
-        energy: Differentiable map from positions [N, 3] to an energy.
+        energy: Differentiable map from positions [N, 3] to energies.
         pos: Positions [N, 3] in Å.
+        sizes: Atoms of each structure; None for a single one.
+
+    Returns:
+        Rows of all atoms; columns are the atoms of the same structure in their order, M of the
+        largest, zero beyond a structure's own.
     """
+    sizes = [len(pos)] if sizes is None else sizes
+    most = max(sizes, default=0)
     pos = pos.detach().requires_grad_()
+    found = pos.new_zeros(*pos.shape, most, 3)
     value = energy(pos)
     if not value.requires_grad:
-        return pos.new_zeros(*pos.shape, *pos.shape)
+        return found
     (gradient,) = torch.autograd.grad(value.sum(), pos, create_graph=True)
     if not gradient.requires_grad:
-        return pos.new_zeros(*pos.shape, *pos.shape)
-    rows = []
-    for component in gradient.flatten():
-        (row,) = torch.autograd.grad(component, pos, retain_graph=True, allow_unused=True)
-        rows.append(torch.zeros_like(pos) if row is None else row)
-    return torch.stack(rows).view(*pos.shape, *pos.shape)
+        return found
+    starts = [0, *accumulate(sizes)][:-1]
+    for k in range(most):
+        rows = [start + k for start, size in zip(starts, sizes, strict=True) if size > k]
+        for axis in range(3):
+            component = gradient[rows, axis].sum()
+            (column,) = torch.autograd.grad(component, pos, retain_graph=True, allow_unused=True)
+            if column is not None:
+                found[:, :, k, axis] = column
+    return found

@@ -171,8 +171,8 @@ class Potential(nn.Module):
         Args:
             structures: `Data` or `Batch` with `edge_index` and `shift` within the cutoff.
             compute: Any of "energy" [B] eV, "energies" [N] eV, "forces" [N, 3] eV/Å,
-                "stress" [B, 3, 3] eV/Å^3, "virial" [B, 3, 3] eV, "hessian" [N, 3, N, 3] eV/Å^2
-                (one structure only). All float64. Where the network takes an electric field
+                "stress" [B, 3, 3] eV/Å^3, "virial" [B, 3, 3] eV, "hessian" [N, 3, M, 3] eV/Å^2
+                (see `dreibein.nn.hessian`). All float64. Where the network takes an electric field
                 (`external_field` [B, 3] V/Å of the structures, zero where absent) also its
                 derivatives "dipole" [B, 3] e·Å, "polarizability" [B, 3, 3] e·Å^2/V and
                 "born_charges" [N, 3, 3] e: d dipole_a / dx_ib, see `dreibein.nn.response`.
@@ -180,8 +180,7 @@ class Potential(nn.Module):
                 is calibrated, `dreibein.nn.uncertainty.UNCERTAINTIES`.
 
         Raises:
-            ValueError: An unknown name in `compute`, a missing neighbor list, or a Hessian of
-                several structures.
+            ValueError: An unknown name in `compute`, a missing neighbor list.
         """
         wanted = frozenset(compute)
         if not wanted <= frozenset(self.outputs):
@@ -245,10 +244,10 @@ class Potential(nn.Module):
                     gradient["strain"], structures.cell, structures.pbc
                 )
         if "hessian" in wanted:
-            if num_structures != 1:
-                raise ValueError(f"a Hessian is of one structure, got {num_structures}")
             results["hessian"] = hessian(
-                lambda x: self._energies(structures, x, structures.cell, field), structures.pos
+                lambda x: self._energies(structures, x, structures.cell, field),
+                structures.pos,
+                torch.bincount(batch, minlength=num_structures).tolist(),
             )
         return {name: value for name, value in results.items() if name in wanted}
 

@@ -32,9 +32,10 @@ MEASURED_FRAMES = 32  # to learn the size of untrained features
 
 
 def with_target_labels(config: RunConfig) -> RunConfig:
-    """The configuration whose data must have a label for every target."""
+    """The configuration whose data must have what it predicts beside the usual, and Hessians."""
     wanted = [*config.model.targets]
     wanted += [BONDS] if any(t.scope == "bond" for t in config.model.targets.values()) else []
+    wanted += ["hessian"] if "hessian" in config.training.losses.terms() else []
     names = [n for n in wanted if n not in config.data.labels]
     if not names:
         return config

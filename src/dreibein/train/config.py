@@ -11,6 +11,7 @@ from dreibein.systems.fields import LABELS
 
 LossKind = Literal["mse", "mae", "huber"]
 Scale = Literal["auto", "forces", "energy", "total_energy", "none"]
+HESSIAN = "hessian"  # second derivatives of the energy, a label with a loss of its own
 NEAR = 0.8  # similarity from which an unknown label is a likely slip of a known one
 SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 

@@ -11,7 +11,7 @@ from torch_geometric.data import Batch
 from dreibein.systems.cells import nearest_dipole
 from dreibein.systems.fields import mask_name, of_bonds
 from dreibein.systems.structures import bond_slots
-from dreibein.train.config import EnergyTerm, LabelTerm, LossTerm
+from dreibein.train.config import HESSIAN, EnergyTerm, LabelTerm, LossTerm
 
 
 def penalty_sum(prediction: Tensor, label: Tensor, term: LossTerm) -> Tensor:
@@ -51,7 +51,8 @@ def loss_sums(
     mask is False count nothing, whatever number fills their place.
 
     Args:
-        predictions: energy [B], forces [N, 3], stress [B, 3, 3], … by label.
+        predictions: energy [B], forces [N, 3], stress [B, 3, 3], … by label; of the Hessian the
+            differences of `predict_with_products`.
         structures: The batch with its labels and masks.
         terms: Terms of the loss by label.
 
@@ -63,7 +64,10 @@ def loss_sums(
     for name, term in terms.items():
         mask = structures.get(mask_name(name))
         prediction = predictions[name].double()
-        label = label_like(prediction, structures, name)
+        if name == HESSIAN:  # the difference itself, along random directions
+            label = torch.zeros_like(prediction)
+        else:
+            label = label_like(prediction, structures, name)
         if isinstance(term, LabelTerm) and term.branch == "nearest":
             label = nearest_dipole(label, prediction, structures.cell, structures.pbc)
         if isinstance(term, EnergyTerm) and term.normalization != "structure":

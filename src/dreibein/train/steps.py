@@ -15,6 +15,7 @@ from dreibein.train.averaging import WeightAverage
 from dreibein.train.config import LossTerm, TrainingConfig
 from dreibein.train.devices import add_up
 from dreibein.train.diagnosis import Finding, agree, explain
+from dreibein.train.hessians import HESSIAN, check_term, predict_with_products
 from dreibein.train.losses import loss_sums, weights
 from dreibein.train.schedule import LearningRate
 
@@ -61,6 +62,8 @@ class Stepper:
         rate: LearningRate,
         describe: Callable[[Batch, int], str],
     ) -> None:
+        check_term(terms, fabric.world_size)
+        self.seed = config.order_seed
         self.clip, self.fabric, self.potential = config.gradient_clip, fabric, potential
         self.terms, self.rate, self.describe = terms, rate, describe
         self.weights = weights(terms, fabric.device)
@@ -98,7 +101,11 @@ class Stepper:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step)
-        predictions = self.module(batch, compute=self.compute)
+        if HESSIAN in self.terms:
+            seed = (self.seed, step)
+            predictions = predict_with_products(self.module, batch, self.compute, seed)
+        else:
+            predictions = self.module(batch, compute=self.compute)
         found = loss_sums(predictions, batch, self.terms)
         counts = torch.cat((found.counts, found.counts.new_tensor(votes)))
         counts = add_up(self.fabric, counts)

@@ -11,6 +11,7 @@ from torch_geometric.data import Batch
 from dreibein.train.config import LossTerm
 from dreibein.train.devices import add_up
 from dreibein.train.diagnosis import Finding, agree, explain
+from dreibein.train.hessians import HESSIAN, predict_with_products
 from dreibein.train.losses import loss_sums
 from dreibein.train.steps import losses_of
 
@@ -56,15 +57,14 @@ def validate(
     """
     sums = torch.zeros(2, len(terms), dtype=torch.float64, device=fabric.device)
     sick: Finding | None = None
-    potential.eval()
     for batch in batches:
-        predictions = potential(batch, compute=labels)
+        predictions = _predict(potential, batch, labels)
         found = loss_sums(predictions, batch, terms)
         both = torch.stack((found.sums, found.counts))
         if sick is None and not bool(torch.isfinite(both).all()):
             sick = explain(batch, predictions, terms, lambda k: describe(batch, k))  # noqa: B023
         sums += both
-        meter.update(predictions, batch)
+        meter.update({n: p for n, p in predictions.items() if n != HESSIAN}, batch)
     potential.train()
     sums = add_up(fabric, sums)
     if not bool(torch.isfinite(sums).all()):
@@ -72,3 +72,15 @@ def validate(
     if fabric.world_size > 1:
         meter.load_state(add_up(fabric, meter.state().to(fabric.device)))
     return {**losses_of(sums.cpu(), terms), **meter.compute()}
+
+
+def _predict(potential: nn.Module, batch: Batch, labels: tuple[str, ...]) -> dict[str, Tensor]:
+    """Predictions, detached; of a Hessian the differences along directions of the structures."""
+    if HESSIAN not in labels:
+        potential.eval()
+        found: dict[str, Tensor] = potential(batch, compute=labels)
+        return found
+    potential.train()  # for the graph
+    seed = tuple(batch.frame.tolist())
+    values = predict_with_products(potential, batch, labels, seed)
+    return {name: value.detach() for name, value in values.items()}
