@@ -27,6 +27,8 @@ from dreibein.systems.files import atomic_path
 COSTS_NAME = "costs.csv"
 ITEM = 4  # bytes of float32
 ROUNDS = 7
+LANES = 16
+"""TensorNet's compiled training step, of energies and forces, takes channels in sets of these."""
 MIB = 2.0**20
 
 
@@ -183,7 +185,9 @@ def _width(study: StudyConfig, choice: Choice, elements: tuple[int, ...]) -> int
 
     wanted = _parameters(_potential(study, study.reference, study.width, elements))
     unit = HEADS if choice.network == "tensor_field" else 1
-    low, high = 2, max(8 * study.width, 64) // unit
+    if choice.network == "tensornet" and study.of_energy:
+        unit = LANES
+    low, high = 1 if unit > 1 else 2, max(8 * study.width, 64) // unit
     while high - low > 1:  # parameters grow with the width
         middle = (low + high) // 2
         low, high = (middle, high) if count(middle * unit) <= wanted else (low, middle)
