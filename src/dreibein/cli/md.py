@@ -62,6 +62,10 @@ def md(
     charge: Annotated[
         float | None, typer.Option(help="Total charge in e. [that of the file, or 0]")
     ] = None,
+    field: Annotated[
+        str | None,
+        typer.Option(help='Electric field "x y z" in V/Å, for a model that takes one. [none]'),
+    ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Continue the run in the output folder.")
     ] = False,
@@ -105,6 +109,7 @@ def md(
         "max_temperature_k": max_temperature,
         "max_force": max_force,
         "alarms": alarms,
+        "external_field": None if field is None else read_field(field),
     }
     config = make_config({k: v for k, v in given.items() if v is not None}, output, restart)
     potential = freeze(load_potential(model, device, dtype), backend)
@@ -127,6 +132,24 @@ def md(
             progress=progress,
         )
     print_result(result, output)
+
+
+def read_field(text: str) -> tuple[float, ...]:
+    """Three numbers, with blanks or commas between them.
+
+    Raises:
+        ValueError: Anything else.
+
+    >>> read_field("0 0 0.1")
+    (0.0, 0.0, 0.1)
+    """
+    try:
+        found = tuple(float(word) for word in text.replace(",", " ").split())
+    except ValueError:
+        found = ()
+    if len(found) != 3:
+        raise ValueError(f"--field is three numbers in V/Å such as '0 0 0.1', not '{text}'")
+    return found
 
 
 def make_config(given: dict[str, Any], folder: Path, restart: bool) -> Any:

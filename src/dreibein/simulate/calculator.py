@@ -1,6 +1,6 @@
 """A potential as an ASE calculator."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +10,11 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 
-from dreibein.nn.committee import ENERGY_SPREAD
+from dreibein.nn.committee import ENERGY_SPREAD, spread_name
 from dreibein.nn.potential import OUTPUTS
 from dreibein.nn.response import RESPONSES
 from dreibein.nn.uncertainty import ENERGY_UNCERTAINTY
-from dreibein.simulate.evaluator import DEFAULT_SKIN, Evaluator
+from dreibein.simulate.evaluator import DEFAULT_SKIN, NO_FIELD, Evaluator
 from dreibein.systems.cells import to_voigt
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Calculator(AseCalculator):
         dtype: Precision to load a model file in, by default the one it was saved in.
         skin: Extra radius in Å of the neighbor list kept between calls.
         backend: "auto", "reference" or "fused"; see `dreibein.nn.FrozenPotential`.
+        field: Electric field on the atoms [3] in V/Å, as of `Evaluator`.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
@@ -49,6 +50,7 @@ class Calculator(AseCalculator):
         dtype: torch.dtype | None = None,
         skin: float = DEFAULT_SKIN,
         backend: str = "auto",
+        field: Sequence[float] = NO_FIELD,
     ) -> None:
         super().__init__()
         if isinstance(potential, str | Path):
@@ -56,7 +58,7 @@ class Calculator(AseCalculator):
 
             potential = load_model(potential, device=device, dtype=dtype)
         if not isinstance(potential, Evaluator):
-            potential = Evaluator(potential, skin=skin, backend=backend)
+            potential = Evaluator(potential, skin=skin, backend=backend, field=field)
         self.evaluator = potential
         # Properties computed at every call beside the one asked for; an engine that will ask for
         # forces and then stress sets ("forces", "stress") and saves an evaluation.
@@ -130,7 +132,7 @@ class Calculator(AseCalculator):
         )
         targets = self.potential.targets
         whole = [n for n in targets if targets[n].target.scope == "structure"]
-        whole += [ENERGY_UNCERTAINTY, ENERGY_SPREAD]
+        whole += [*map(spread_name, whole), ENERGY_UNCERTAINTY, ENERGY_SPREAD]
         self.results.update(_as_results(values, (*RESPONSES[:2], *whole)))
 
 

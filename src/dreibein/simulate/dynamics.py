@@ -58,7 +58,8 @@ def run_dynamics(
             does not fit.
     """
     folder = Path(folder)
-    calculator = Calculator(Evaluator(potential, skin=skin, alarms=config.alarms))
+    evaluator = Evaluator(potential, skin=skin, alarms=config.alarms, field=config.external_field)
+    calculator = Calculator(evaluator)
     if restart:
         run = _continue(folder, calculator, config)
     elif atoms is None:
@@ -79,7 +80,7 @@ def _start(atoms: Atoms, folder: Path, calculator: Calculator, config: DynamicsC
     calculator.evaluator.check(atoms.numbers)  # before anything is written
     if config.relax_first:
         atoms = relax_structure(
-            atoms, calculator.evaluator.frozen, fmax=_RELAX_FMAX, steps=_RELAX_STEPS
+            atoms, calculator.evaluator, fmax=_RELAX_FMAX, steps=_RELAX_STEPS
         ).atoms
     atoms = atoms.copy()
     atoms.calc = calculator

@@ -44,6 +44,10 @@ class DynamicsConfig(BaseModel):
     )
     thermostat_time_fs: float = Field(100.0, gt=0.0, description="npt: thermostat period in fs")
     barostat_time_fs: float = Field(1000.0, gt=0.0, description="npt: barostat period in fs")
+    external_field: tuple[float, float, float] = Field(
+        (0.0, 0.0, 0.0),
+        description="Electric field on the atoms in V/Å, for a model trained with field_order",
+    )
     log_interval: int = Field(10, ge=1, description="Steps between lines of thermo.csv")
     trajectory_interval: int = Field(
         100, ge=1, description="Steps between frames of trajectory.extxyz"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NeighborPairs = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 DEFAULT_SKIN = 0.5  # Å
+NO_FIELD = (0.0, 0.0, 0.0)  # V/Å
 
 
 class Evaluator:
@@ -37,6 +38,9 @@ class Evaluator:
         backend: "auto", "reference" or "fused", for a potential that is not frozen yet.
         alarms: What to do about structures unlike those of the training: "warn", "stop", "record",
             "off", or `Alarms` with ranges of your own.
+        field: Electric field on the atoms [3] in V/Å, for a potential that takes one
+            (`field_order`): it acts on a charge +e with that force, and energies include it. Then
+            the potential is evaluated by autograd.
 
     Attributes:
         potential: The potential.
@@ -51,9 +55,13 @@ class Evaluator:
         skin: float = DEFAULT_SKIN,
         backend: str = "auto",
         alarms: "Alarms | Policy" = "warn",
+        field: Sequence[float] = NO_FIELD,
     ) -> None:
         if not skin >= 0.0:
             raise ValueError(f"the neighbor skin is {skin} Å, expected 0 or more")
+        self.field = tuple(float(component) for component in field)
+        if any(self.field):
+            potential = _without_engine(potential, backend)
         if not isinstance(potential, FrozenPotential):
             potential = freeze(potential, backend)
         self.frozen = potential
@@ -161,6 +169,8 @@ class Evaluator:
         """Build the structure that later calls fill with positions, and check its elements."""
         self.check(numbers)
         structure = make_structure(numbers, torch.zeros(len(numbers), 3), charge=charge, spin=spin)
+        if any(self.field):
+            structure.external_field = torch.tensor([self.field], dtype=torch.float64)
         self._structure, self._pairs = structure.to(self.potential.device), None
         self._set_box(self._structure, np.zeros((3, 3)), np.zeros(3, dtype=bool))
         self._numbers = np.array(numbers)
@@ -171,3 +181,21 @@ class Evaluator:
         self._cell, self._pbc = np.array(cell, dtype=np.float64), np.array(pbc, dtype=bool)
         self._box = torch.from_numpy(self._cell), torch.from_numpy(self._pbc)
         structure.cell, structure.pbc = (x.unsqueeze(0).to(structure.z.device) for x in self._box)
+
+
+def _without_engine(potential: "Potential | FrozenPotential", backend: str) -> FrozenPotential:
+    """What evaluates a potential in an electric field.
+
+    Raises:
+        ValueError: A potential that takes none, or an engine that was asked for by name.
+    """
+    if isinstance(potential, FrozenPotential):
+        potential = potential.potential
+    if not potential.field_order:
+        raise ValueError(
+            "this potential takes no electric field: train one with model.field_order, on frames "
+            "with dipoles or in fields"
+        )
+    if backend == "fused":
+        raise ValueError("in an electric field potentials are evaluated by autograd, not fused")
+    return freeze(potential, "reference")

@@ -12,7 +12,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE, LBFGS
 
 from dreibein.simulate.calculator import Calculator
-from dreibein.simulate.evaluator import DEFAULT_SKIN
+from dreibein.simulate.evaluator import DEFAULT_SKIN, Evaluator
 from dreibein.simulate.guards import BlowUpError, Bounds, find_bad_motion, find_clash
 from dreibein.simulate.records import AppendedFile, frame_text, with_results
 
@@ -54,7 +54,7 @@ class RelaxationResult:
 
 def relax_structure(
     atoms: Atoms,
-    potential: "Potential | FrozenPotential",
+    potential: "Potential | FrozenPotential | Evaluator",
     *,
     fmax: float = 0.01,
     steps: int = 500,
@@ -73,7 +73,7 @@ def relax_structure(
 
     Args:
         atoms: Where to start; not changed.
-        potential: Energies, forces, stress.
+        potential: Energies, forces, stress; an `Evaluator` where it is one in a field.
         fmax: Longest force at convergence in eV/Å; with `cell` also bounds the virial per atom
             (eV).
         steps: Most steps to take.
