@@ -39,7 +39,7 @@ def test_pieces_are_trainings_of_their_own():
     assert {piece.seed for piece in pieces[:25]} == {0}
     assert {
         "scalars_soft_40_seed0",
-        "cartesian-2_soft_bessel_40_seed1",
+        "cartesian-2_soft_expnorm_40_seed1",
         "tensornet_40_seed0",
     } < names
     assert all(re.fullmatch(r"[\w-]+", name) for name in names)
@@ -109,8 +109,8 @@ def test_a_study_goes_on_and_writes_its_tables(clusters, tmp_path):
     data = DataConfig(sources=[str(clusters(20))], train=12, validation=None, test=4)
     study = StudyConfig(
         data=data, representations=("scalars", "irreps-1"), frames=("identity",),
-        embeddings=("bessel", "vector"), representation="irreps-1", sizes=(6,), curves=("scalars",),
-        seeds=1, **SMALL,
+        embeddings=("expnorm", "vector"), representation="irreps-1", sizes=(6,),
+        curves=("scalars",), seeds=1, **SMALL,
     )  # fmt: skip
     folder = tmp_path / "study"
     run_study(study, folder, max_seconds=0)  # costs and poses, but no training
@@ -118,7 +118,7 @@ def test_a_study_goes_on_and_writes_its_tables(clusters, tmp_path):
     page = run_study(study, folder)
     with open(folder / "table.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    labels = ["scalars", "irreps-1", "irreps-1, identity", "irreps-1, bessel", "irreps-1, vector"]
+    labels = ["scalars", "irreps-1", "irreps-1, identity", "irreps-1, expnorm", "irreps-1, vector"]
     assert [row["label"] for row in rows] == [*labels, "tensornet"]
     assert all(float(row["forces_mae_mev_per_a"]) > 0 < float(row["saved_mib"]) for row in rows)
     assert float(rows[1]["multiply_adds"]) > 0 == float(rows[0]["multiply_adds"])

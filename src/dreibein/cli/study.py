@@ -28,7 +28,7 @@ def study(
     frames: Annotated[str | None, typer.Option(help="Kinds of frames. [all]")] = None,
     embeddings: Annotated[
         str | None,
-        typer.Option(help="expnorm,gaussian,bessel (radial), harmonics,sphere,vector. [all]"),
+        typer.Option(help="bessel,gaussian,expnorm (radial), harmonics,sphere,vector. [all]"),
     ] = None,
     networks: Annotated[
         str | None, typer.Option(help="locaformer,tensornet,tensor_field. [the first two]")

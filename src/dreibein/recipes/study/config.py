@@ -228,6 +228,7 @@ class StudyConfig(BaseModel):
         shared = {
             "layers": self.layers,
             "cutoff": self.cutoff,
+            "radial": choice.radial,
             "num_radial": NUM_RADIAL,
             "energy": bool(self.of_energy),
             "targets": self.heads(),
@@ -245,7 +246,6 @@ class StudyConfig(BaseModel):
         return LoCaFormerConfig(
             reps=self.reps_of(choice.representation, width),
             frames=choice.frames,
-            radial=choice.radial,
             angular=choice.angular,
             symmetry="SO(3)",
             channels=self.channels,
