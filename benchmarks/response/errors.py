@@ -3,7 +3,8 @@
     python benchmarks/response/errors.py MODEL turned/nma_b.extxyz --seen turned/nma_a.extxyz
 
 Errors are root mean squares over all components, also as a share of the labels' standard
-deviation (each component about its own mean). Frames whose geometry is in the training file count
+deviation (each component about its own mean). Dipoles of cells are compared with the nearest of
+their values. Frames whose geometry is in the training file count
 apart.
 """
 
@@ -19,6 +20,7 @@ from dreibein.models import load_model
 from dreibein.neighbors import attach_neighbors
 from dreibein.nn import Potential
 from dreibein.systems import from_ase
+from dreibein.systems.cells import nearest_dipole
 from dreibein.systems.structures import join
 
 NAMES = ("energy", "forces", "dipole", "polarizability")
@@ -37,6 +39,13 @@ def structure(atoms: Atoms, potential: Potential, field: np.ndarray | None = Non
     return attach_neighbors(from_ase(atoms, external_field=field), potential.cutoff)
 
 
+def unfolded(wanted: np.ndarray, predicted: np.ndarray, frames: list[Atoms]) -> np.ndarray:
+    """Dipoles of cells on the branch of the prediction."""
+    cell = torch.tensor(np.array([a.cell.array for a in frames]))
+    pbc = torch.tensor(np.array([a.pbc for a in frames]))
+    return nearest_dipole(torch.tensor(wanted), torch.tensor(predicted), cell, pbc).numpy()
+
+
 def errors(potential: Potential, frames: list[Atoms], molecules: int) -> None:
     """Print root mean square errors of every label."""
     found: dict[str, list[np.ndarray]] = {name: [] for name in NAMES}
@@ -48,6 +57,8 @@ def errors(potential: Potential, frames: list[Atoms], molecules: int) -> None:
     for name in NAMES:
         predicted = np.concatenate(found[name])
         wanted = np.array([label(a, name) for a in frames]).reshape(predicted.shape)
+        if name == "dipole":
+            wanted = unfolded(wanted, predicted, frames)
         spread = np.sqrt(np.square(wanted - wanted.mean(0)).mean())
         error = np.sqrt(np.square(predicted - wanted).mean())
         mae = np.abs(predicted - wanted).mean()
