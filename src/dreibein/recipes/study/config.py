@@ -98,6 +98,8 @@ class StudyConfig(BaseModel):
         NETWORKS[:2], description="compared, with about equal numbers of parameters"
     )
     representation: str = Field("cartesian-2", description="for the other comparisons")
+    radial: str = Field(RADIALS[0], description="radial functions, likewise")
+    angular: str = Field(ANGULARS[0], description="functions of the direction, likewise")
     sizes: tuple[int, ...] = Field((), description="smaller training sets, for learning curves")
     curves: tuple[str, ...] = Field(
         ("scalars", "cartesian-2", "random"),
@@ -138,6 +140,8 @@ class StudyConfig(BaseModel):
         ):
             for name in kinds:
                 require(name, known, what)
+        require(self.radial, RADIALS, "radial embedding")
+        require(self.angular, ANGULARS, "angular embedding")
         for name in self.curves:
             if name not in FRAMES and name not in NETWORKS:
                 require_representation(name)
@@ -148,7 +152,12 @@ class StudyConfig(BaseModel):
     @property
     def reference(self) -> Choice:
         """The choice of which all other comparisons change one thing."""
-        return Choice(representation=self.representation, frames="soft")
+        return Choice(
+            representation=self.representation,
+            frames="soft",
+            radial=self.radial,
+            angular=self.angular,
+        )
 
     def reps_of(self, name: str, width: int | None = None) -> str:
         """Features of about `width` numbers: half of them scalars, the rest in equal channels.
@@ -191,7 +200,7 @@ class StudyConfig(BaseModel):
         if name == "locaformer":
             return self.reference
         if name in NETWORKS:
-            return Choice(network=name)
+            return Choice(network=name, radial=self.radial, angular=self.angular)
         return self.reference.model_copy(
             update={"frames" if name in FRAMES else "representation": name}
         )
