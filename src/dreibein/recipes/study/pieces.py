@@ -144,7 +144,7 @@ def _keep_config(study: StudyConfig, folder: Path) -> None:
     values = study.model_dump(mode="json")
     if path.is_file():
         before = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if before | {"seeds": study.seeds} != values:
+        if StudyConfig.model_validate(before | {"seeds": study.seeds}) != study:
             raise ValueError(f"{path} has other choices: repeat those, or give another folder")
     with atomic_path(path) as side:
         side.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")

@@ -84,7 +84,14 @@ def _drawn(study: StudyConfig, tables: dict[str, list[Row]]) -> dict[str, str]:
         ]
         found["cost"] = dots([row["label"] for row in rows], panels)
         groups = {
-            name: [(r["label"], r["step_ms"], _point(r, MEAN_RELATIVE)) for r in tables[name]]
+            name: [
+                (
+                    row["label"].removeprefix(f"{study.representation}, "),
+                    row["step_ms"],
+                    _point(row, MEAN_RELATIVE),
+                )
+                for row in tables[name]
+            ]
             for name in COMPARISONS
         }
         seen: set[str] = set()
