@@ -27,8 +27,6 @@ from dreibein.nn.terms import (
     DispersionD2Config,
     DispersionD3,
     DispersionD3Config,
-    DispersionD4,
-    DispersionD4Config,
     ZBLConfig,
     surroundings,
     switch,
@@ -47,7 +45,6 @@ CHARGES = {"H": 0.3, "C": -0.2, "O": -0.7}
 MOLECULE = sample_molecule(ELEMENTS, 5, seed=1)
 CRYSTAL = sample_crystal(ELEMENTS, 2, seed=3)
 D3 = {"term": "dispersion_d3", "functional": "pbe", "cutoff": 6.0, "counting_cutoff": 5.0}
-D4 = {"term": "dispersion_d4", "functional": "pbe"}
 EWALD = {"term": "coulomb", "charges": CHARGES, "method": "ewald", "cutoff": 6.0, "damping": 3.0}
 DIRECT = {"term": "coulomb", "charges": CHARGES, "damping": 4.6}
 FIELD = {"term": "coulomb", "charges": CHARGES, "method": "reaction_field", "cutoff": 6.0}
@@ -60,7 +57,6 @@ TERMS = {
     "reaction field": FIELD,
     "ewald": EWALD,
 }
-PACKAGES = {"d3": "tad_dftd3", "d4": "dftd4.interface"}
 MOLECULAR, PERIODIC = ("direct",), ("ewald",)
 
 
@@ -192,55 +188,6 @@ def test_dispersion_is_that_of_s_dftd3(functional, periodic):
     assert float(energies(term, from_ase(atoms)).sum()) == pytest.approx(expected, abs=1e-10)
 
 
-@pytest.mark.parametrize("periodic", [False, True])
-def test_dispersion_d4_is_that_of_its_library(periodic):
-    """Energies of an ethanol and, in a cell, of one with a charge; parameters by name or given."""
-    interface = pytest_skip_without("dftd4.interface")
-    atoms = molecule("CH3CH2OH")
-    cell = ()
-    if periodic:
-        atoms.set_cell([[7.0, 0.0, 0.0], [0.5, 7.0, 0.0], [0.2, 0.3, 7.0]])
-        atoms.pbc = True
-        cell = (atoms.cell[:] / units.Bohr, np.array([True] * 3))
-    atoms.info["charge"] = 1.0
-    model = interface.DispersionModel(atoms.numbers, atoms.positions / units.Bohr, 1.0, *cell)
-    damping = interface.DampingParam(method="pbe")
-    expected = model.get_dispersion(damping, grad=False)["energy"] * units.Hartree
-    term = DispersionD4(DispersionD4Config(functional="pbe"), ELEMENTS)
-    found = energies(term, from_ase(atoms))
-    assert found.shape == (9,)
-    assert float(found.sum()) == pytest.approx(expected, abs=1e-12)
-    given = dict(zip(("s6", "s8", "a1", "a2"), term.damping.tolist(), strict=True))
-    pairs = DispersionD4(DispersionD4Config(damping=given, three_body=0.0), ELEMENTS)
-    assert 1e-6 < abs(float(energies(pairs, from_ase(atoms)).sum()) - expected) < 1e-2
-
-
-def test_derivatives_of_dispersion_d4():
-    """Forces and stress from the library's gradient, the Hessian from differences of it."""
-    pytest_skip_without("dftd4.interface")
-    potential = with_terms(D4 | {"three_body": 0.0})
-    trio = sample_molecule((6, 8), 3, seed=2)
-    cell = 6.0 * torch.eye(3, dtype=torch.float64) + 0.3
-    crystal = make_structure(trio.z, trio.pos, cell=cell)
-    assert_forces(potential, crystal, tolerance=1e-8)
-    # the library ends its sums at 60 Bohr without a switch: strained images jump in and out
-    assert_virial_and_stress(potential, crystal, tolerance=1e-3)
-    near = attach_neighbors(trio, potential.cutoff)
-    hessian = potential(near, ("hessian",))["hessian"].flatten(0, 1).flatten(1)
-    torch.testing.assert_close(hessian, hessian.T, rtol=0, atol=1e-5)
-    step, rows = 1e-4, []
-    for sign in (1.0, -1.0):
-        moved = trio.clone()
-        moved.pos = trio.pos.clone()
-        moved.pos[1, 2] += sign * step
-        rows.append(potential(attach_neighbors(moved, potential.cutoff))["forces"].flatten())
-    torch.testing.assert_close(hessian[5], (rows[1] - rows[0]) / (2 * step), rtol=0, atol=1e-5)
-    single = [near, attach_neighbors(crystal, potential.cutoff)]
-    together = potential(join(single))["energy"]
-    for k, structure in enumerate(single):
-        assert float(potential(structure)["energy"]) == pytest.approx(float(together[k]))
-
-
 def test_dispersion_of_an_argon_pair():
     """D2 far out is -s6 C6 / r^6 with the tabulated 4.61 J nm^6 / mol."""
     pair = make_structure([18, 18], [[0.0, 0.0, 0.0], [9.0, 0.0, 0.0]])
@@ -254,8 +201,8 @@ def test_derivatives_are_those_of_the_energy(name, kind):
     """Forces, virial, stress and Hessian against finite differences, network included."""
     if (kind == "crystal" and name in MOLECULAR) or (kind == "molecule" and name in PERIODIC):
         pytest.skip("another kind of structure is refused")
-    if name in PACKAGES:
-        pytest_skip_without(PACKAGES[name])
+    if name == "d3":
+        pytest_skip_without("tad_dftd3")
     potential = with_terms(TERMS[name])
     structure = MOLECULE if kind == "molecule" else CRYSTAL
     assert_forces(potential, structure, tolerance=1e-8)
@@ -385,14 +332,12 @@ def test_other_networks_take_terms():
         ({"term": "coulomb", "charges": {"Hx": 1.0}}, "names 'Hx'"),
         ({"term": "dispersion_d3"}, "either a functional or its damping"),
         ({"term": "dispersion_d3", "functional": "hf9"}, "no parameters of the functional 'hf9'"),
-        ({"term": "dispersion_d4"}, "either a functional or its damping"),
-        ({"term": "dispersion_d4", "functional": "hf9"}, "no parameters of the functional 'hf9'"),
     ],
     ids=str,
 )
 def test_what_makes_no_sense_is_refused(term, said):
-    if term["term"].startswith("dispersion_d"):
-        pytest_skip_without(PACKAGES[term["term"][-2:]])
+    if term["term"] == "dispersion_d3":
+        pytest_skip_without("tad_dftd3")
     with pytest.raises((ValueError, ValidationError), match=said):
         with_terms(term)
 
