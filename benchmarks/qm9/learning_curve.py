@@ -14,7 +14,7 @@ from pathlib import Path
 from dreibein.recipes.study.figures import curves
 from dreibein.systems.units import conversion_factor
 
-SIZES = {1000: 80, 3000: 40, 10000: 20}  # molecules and epochs
+SIZES = {1000: 48, 3000: 40, 10000: 20}  # molecules and epochs
 UNITS = {"mu": ("e*Å", "D"), "alpha": ("Å^3", "Bohr^3")}
 
 
