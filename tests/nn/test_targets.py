@@ -58,7 +58,10 @@ def test_a_known_name_says_everything():
         ({"polarizability": {"reduce": "isotropic"}}, "give a number made of tensors another name"),
         ({"a": {"rank": 1, "scope": "atom", "reduce": "isotropic"}}, "third of the trace"),
         ({"a": {"rank": 1, "scope": "atom", "charges": True}}, "vectors of structures"),
-        ({"bond_order": {"rank": 0, "scope": "atom"}}, "targets of bonds, and no others, are named"),
+        (
+            {"bond_order": {"rank": 0, "scope": "atom"}},
+            "targets of bonds, and no others, are named",
+        ),
         ({"a": {"rank": 0, "scope": "atom", "directed": True}}, "options of bonds"),
         ({"my_index": {"rank": 1, "scope": "atom"}}, "cannot name a target"),
     ],

@@ -76,7 +76,8 @@ def order_table(
 
 def _lines(sectors: list[Sector], places: list[int]) -> list[Tensor]:
     """The tables of `order_lanes`: sectors, lines and their factors, what stands in the lines."""
-    inward, outward, heads, pairs, factors = _Lines(), _Lines(), [], [], []
+    inward, outward, heads, factors = _Lines(), _Lines(), [], []
+    pairs: list[tuple[int, int]] = []
     for sector, place in zip(sectors, places, strict=True):
         count = len(sector.inward[0])
         heads.append((len(pairs), len(sector.inward), len(sector.outward), count, place))
