@@ -73,7 +73,7 @@ def judge(quantity: str, unit: str, error: Array, sigma: Array) -> Calibration:
     """Numbers of one quantity.
 
     >>> found = judge("energy", "eV", np.array([1.0, -2.0]), np.array([1.0, 2.0]))
-    >>> found.rms_z, found.within_1, found.spearman
+    >>> found.rms_z, found.within_1, round(found.spearman, 9)
     (1.0, 1.0, 1.0)
     """
     sigma = np.maximum(sigma, LEAST_SIGMA)

@@ -76,8 +76,10 @@ class DispersionD4(Term):
         """Energy of each atom [N] in eV, float64.
 
         Raises:
-            ImportError: dftd4 is not installed.
+            ImportError: dftd4 is not installed, or was not when the model was made.
         """
+        if self.damping.isnan().any():
+            raise ImportError(MISSING)
         values = dict(zip(DAMPING, self.damping.tolist(), strict=True))
         library = _library(values | {"s9": self.config.three_body})
         sizes = torch.bincount(around.batch, minlength=around.num_structures).tolist()
