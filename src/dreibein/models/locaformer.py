@@ -27,6 +27,7 @@ from dreibein.nn.environment import (
     EdgeFeatures,
     EdgeFilter,
     EnvironmentConfig,
+    FrameNetwork,
     GlobalFeatures,
     LocalEnvironment,
 )
@@ -64,7 +65,7 @@ class LoCaFormerConfig(EnvironmentConfig):
         return value
 
 
-class LoCaFormer(nn.Module):
+class LoCaFormer(FrameNetwork):
     """Atomic energies, and tensors of atoms, from attention in local frames.
 
     Args:
@@ -105,11 +106,6 @@ class LoCaFormer(nn.Module):
             del self.head
         self.to(torch.get_default_dtype())  # constants are made in float64
 
-    @property
-    def cutoff(self) -> float:
-        """Range of edges in Å."""
-        return self.config.cutoff
-
     def features(self, graph: Graph) -> tuple[Tensor, Frames]:
         """Local features after the last layer [N, reps.dim], and the frames they are written in."""
         scalars, transport, edges = self.environment(graph)
@@ -118,25 +114,6 @@ class LoCaFormer(nn.Module):
             x = x + attention(x, transport, edges)
             x = x + update(x)
         return self.norm(x), transport.frames
-
-    @property
-    def feature_channels(self) -> int:
-        """F of `irreps_features`."""
-        return self.config.channels
-
-    def irreps_features(self, graph: Graph) -> Tensor:
-        """Features of atoms [N, 9, F] that turn as F x (0e + 1o + 2e).
-
-        Raises:
-            ValueError: The configuration names no targets.
-        """
-        if self.global_features is None:
-            raise ValueError("the model has no targets: name some in its config")
-        return self.global_features(*self.features(graph))
-
-    def forward(self, graph: Graph) -> Tensor:
-        """Energy of each atom [N], in units of the potential's scale."""
-        return self.head(self.features(graph)[0]).squeeze(-1)
 
     def tensors(self, graph: Graph) -> Tensor:
         """Tensors of each atom in the global frame [N, output_reps.dim], equivariant.

@@ -32,6 +32,7 @@ from dreibein.nn.environment import (
     EdgeFeatures,
     EdgeFilter,
     EnvironmentConfig,
+    FrameNetwork,
     GlobalFeatures,
     LocalEnvironment,
 )
@@ -75,7 +76,7 @@ class LocalFieldConfig(EnvironmentConfig):
         return self
 
 
-class LocalField(nn.Module):
+class LocalField(FrameNetwork):
     """Atomic energies from one of the equations (1) to (4), by an MLP of the last features.
 
     Args:
@@ -101,16 +102,6 @@ class LocalField(nn.Module):
             del self.head
         self.to(torch.get_default_dtype())  # constants are made in float64
 
-    @property
-    def cutoff(self) -> float:
-        """Range of edges in Å."""
-        return self.config.cutoff
-
-    @property
-    def feature_channels(self) -> int:
-        """F of `irreps_features`."""
-        return self.config.channels
-
     def features(self, graph: Graph) -> tuple[Tensor, Frames]:
         """Local features after the last layer [N, reps.dim], and the frames they are written in."""
         scalars, transport, edges = self.environment(graph)
@@ -118,20 +109,6 @@ class LocalField(nn.Module):
         for layer in self.layers:
             x = layer(x, transport, edges)
         return x, transport.frames
-
-    def irreps_features(self, graph: Graph) -> Tensor:
-        """Features of atoms [N, 9, F] that turn as F x (0e + 1o + 2e).
-
-        Raises:
-            ValueError: The configuration names no targets.
-        """
-        if self.global_features is None:
-            raise ValueError("the model has no targets: name some in its config")
-        return self.global_features(*self.features(graph))
-
-    def forward(self, graph: Graph) -> Tensor:
-        """Energy of each atom [N], in units of the potential's scale."""
-        return self.head(self.features(graph)[0]).squeeze(-1)
 
 
 class FilteredSum(FrameMessagePassing):

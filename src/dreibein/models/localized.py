@@ -19,6 +19,7 @@ from dreibein.frames import Frames
 from dreibein.nn.environment import (
     EdgeFilter,
     EnvironmentConfig,
+    FrameNetwork,
     GlobalFeatures,
     LocalEnvironment,
 )
@@ -65,7 +66,7 @@ class LocalizedConfig(EnvironmentConfig):
         return value
 
 
-class LocalizedNetwork(nn.Module):
+class LocalizedNetwork(FrameNetwork):
     """Atomic energies from PyG convolutions in local frames.
 
     Args:
@@ -105,16 +106,6 @@ class LocalizedNetwork(nn.Module):
             del self.head
         self.to(torch.get_default_dtype())  # constants are made in float64
 
-    @property
-    def cutoff(self) -> float:
-        """Range of edges in Å."""
-        return self.config.cutoff
-
-    @property
-    def feature_channels(self) -> int:
-        """F of `irreps_features`."""
-        return self.config.channels
-
     def features(self, graph: Graph) -> tuple[Tensor, Frames]:
         """Local features after the last layer [N, reps.dim], and the frames they are written in."""
         scalars, transport, edges = self.environment(graph)
@@ -126,20 +117,6 @@ class LocalizedNetwork(nn.Module):
             x = x + convolution(norm(x), transport, edge_attr, edges.envelope)
             x = x + update(x)
         return x, transport.frames
-
-    def irreps_features(self, graph: Graph) -> Tensor:
-        """Features of atoms [N, 9, F] that turn as F x (0e + 1o + 2e).
-
-        Raises:
-            ValueError: The configuration names no targets.
-        """
-        if self.global_features is None:
-            raise ValueError("the model has no targets: name some in its config")
-        return self.global_features(*self.features(graph))
-
-    def forward(self, graph: Graph) -> Tensor:
-        """Energy of each atom [N], in units of the potential's scale."""
-        return self.head(self.features(graph)[0]).squeeze(-1)
 
 
 def _mlp(inward: int, hidden: int, outward: int) -> nn.Sequential:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -124,6 +124,48 @@ class GlobalFeatures(nn.Module):
             turned = frames.to_global(rep, part.mT.flatten(1))
             parts.append(turned.unflatten(-1, (self.channels, -1)).mT)
         return torch.cat(parts, 1)
+
+
+class FrameNetwork(nn.Module):
+    """Atomic energies from local features: what all networks between local frames share.
+
+    A network has `config`, `head`, `global_features` (`GlobalFeatures`, or None without targets)
+    and `features`.
+    """
+
+    config: Any
+    head: Any
+    global_features: Any
+
+    @property
+    def cutoff(self) -> float:
+        """Range of edges in Å."""
+        return float(self.config.cutoff)
+
+    @property
+    def feature_channels(self) -> int:
+        """F of `irreps_features`."""
+        return int(self.config.channels)
+
+    def features(self, graph: Graph) -> tuple[Tensor, Frames]:
+        """Local features after the last layer [N, reps.dim], and the frames they are written in."""
+        raise NotImplementedError
+
+    def irreps_features(self, graph: Graph) -> Tensor:
+        """Features of atoms [N, 9, F] that turn as F x (0e + 1o + 2e).
+
+        Raises:
+            ValueError: The configuration names no targets.
+        """
+        if self.global_features is None:
+            raise ValueError("the model has no targets: name some in its config")
+        turned: Tensor = self.global_features(*self.features(graph))
+        return turned
+
+    def forward(self, graph: Graph) -> Tensor:
+        """Energy of each atom [N], in units of the potential's scale."""
+        energies: Tensor = self.head(self.features(graph)[0])
+        return energies.squeeze(-1)
 
 
 class LocalEnvironment(nn.Module):

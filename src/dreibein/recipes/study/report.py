@@ -95,8 +95,9 @@ def _drawn(study: StudyConfig, tables: dict[str, list[Row]]) -> dict[str, str]:
             for name in COMPARISONS
         }
         seen: set[str] = set()
-        for group in groups.values():
-            group[:] = [p for p in group if p[0] not in seen and not seen.add(p[0])]  # type: ignore
+        for name, group in groups.items():  # a choice stands in the first comparison that has it
+            groups[name] = [point for point in group if point[0] not in seen]
+            seen.update(point[0] for point in group)
         groups = {name: group for name, group in groups.items() if group}
         found["error-cost"] = scatter(groups, "training step / ms", "mean RMSE / scatter")
     if tables["learning-curves"]:
