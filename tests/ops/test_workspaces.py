@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
-from dreibein.ops.workspaces import recycled, release
+from dreibein.ops.workspaces import Workspace, aligned, realigned, recycled, release
 
 SHAPE = (512, 1024)
 
@@ -46,3 +47,25 @@ def test_other_shapes_types_and_small_results_are_new():
     del array, tensor
     assert recycled(SHAPE[0], SHAPE[1] // 2, dtype=np.float64)[1].shape == (512, 512)
     assert recycled(2, 3, dtype=np.float32)[1].shape == (2, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1,), (7, 5), (3, 11, 9, 8)])
+def test_vectors_do_not_lie_across_cache_lines(shape, dtype):
+    """Whatever NumPy's own memory begins at."""
+    held = [aligned(*shape, dtype=dtype) for _ in range(5)]  # held, so that places differ
+    workspace = Workspace(torch.float32 if dtype == np.float32 else torch.float64)
+    held += [workspace.array(f"{k}", *shape) for k in range(5)]
+    for array in held:
+        assert array.ctypes.data % 64 == 0
+        assert (array.shape, array.dtype, array.flags.c_contiguous) == (shape, dtype, True)
+
+
+def test_realigned_is_a_copy_in_c_order():
+    x = np.arange(24.0).reshape(4, 6).T
+    copy = realigned(x)
+    np.testing.assert_array_equal(copy, x)
+    assert copy.flags.c_contiguous
+    assert copy.ctypes.data % 64 == 0
+    copy[0, 0] = 5.0
+    assert x[0, 0] == 0.0

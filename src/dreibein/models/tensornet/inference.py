@@ -30,6 +30,7 @@ from dreibein.ops.edge_geometry import ENVELOPES
 from dreibein.ops.edge_kernels import Edges
 from dreibein.ops.lanes import lane_count
 from dreibein.ops.matmul import ROWS
+from dreibein.ops.workspaces import aligned
 from dreibein.systems.graphs import batch_index
 
 Numbers = np.ndarray[Any, Any]
@@ -268,10 +269,10 @@ def _empty_state(atoms: int, layers: int, channels: int, dtype: type) -> State:
     chunks = channels // lanes
 
     def features(*many: int) -> Numbers:
-        return np.empty((*many, chunks, atoms, 9, lanes), dtype)
+        return aligned(*many, chunks, atoms, 9, lanes, dtype=dtype)
 
     def rows(width: int) -> Numbers:
-        return np.empty((atoms, width * channels), dtype)
+        return aligned(atoms, width * channels, dtype=dtype)
 
     return State(
         x0=features(),
@@ -280,7 +281,7 @@ def _empty_state(atoms: int, layers: int, channels: int, dtype: type) -> State:
         slope_in=rows(2),
         slope_out=rows(3),
         gates=rows(3),
-        scale=np.empty((layers, chunks, atoms, lanes), dtype),
+        scale=aligned(layers, chunks, atoms, lanes, dtype=dtype),
         x=features(layers),
         y=features(layers),
         m=features(layers),
@@ -310,12 +311,12 @@ def _empty_edges(atoms: int, room: int, dtype: type) -> Edges:
 def _empty_work(block: int, channels: int, dtype: type) -> Work:
     lanes = lane_count(dtype)
     return Work(
-        a=np.empty((9 * block, channels), dtype),
-        b=np.empty((9 * block, channels), dtype),
-        one=np.empty((block, channels), dtype),
-        two=np.empty((block, 2 * channels), dtype),
-        three=np.empty((block, 3 * channels), dtype),
-        slope=np.empty((block, 3 * channels), dtype),
-        gradient=np.empty((block, channels // lanes, 9, lanes), dtype),
+        a=aligned(9 * block, channels, dtype=dtype),
+        b=aligned(9 * block, channels, dtype=dtype),
+        one=aligned(block, channels, dtype=dtype),
+        two=aligned(block, 2 * channels, dtype=dtype),
+        three=aligned(block, 3 * channels, dtype=dtype),
+        slope=aligned(block, 3 * channels, dtype=dtype),
+        gradient=aligned(block, channels // lanes, 9, lanes, dtype=dtype),
         moments=np.empty((block, 2), dtype),
     )

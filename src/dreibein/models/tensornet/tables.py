@@ -19,6 +19,7 @@ from dreibein.models.tensornet.passes import EmbeddingSum, Weights
 from dreibein.ops.lanes import lane_count
 from dreibein.ops.matmul import pack
 from dreibein.ops.splines import RadialGrid, interpolate
+from dreibein.ops.workspaces import realigned
 
 Numbers = np.ndarray[Any, Any]
 
@@ -107,14 +108,14 @@ class _Layout:
             padded = x.new_zeros(room)
             padded.narrow(-axis, 0, blocks.shape[-axis]).copy_(blocks)
             x = padded.flatten(-axis - 1, -axis)
-        return np.ascontiguousarray(x.numpy().astype(self.dtype))
+        return realigned(x.numpy().astype(self.dtype))
 
     def chunked(self, x: Tensor, first: int) -> Numbers:
         """Pad the channels and move their chunks to dimension `first`."""
         padded = self.pad(x, 1)
         chunks = padded.shape[-1] // self.lanes
         split = padded.reshape(*padded.shape[:-1], chunks, self.lanes)
-        return np.ascontiguousarray(np.moveaxis(split, -2, first))
+        return realigned(np.moveaxis(split, -2, first))
 
 
 def constants_of(network: TensorNet, grid: RadialGrid, dtype: type) -> Weights:
