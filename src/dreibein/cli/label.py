@@ -28,6 +28,18 @@ def label(
         bool,
         typer.Option("--single-points", help="Label every frame of a file, without dynamics."),
     ] = False,
+    difference: Annotated[
+        bool,
+        typer.Option(
+            "--difference",
+            help="With --single-points: labels of the file less those of the method, to train a "
+            "correction on.",
+        ),
+    ] = False,
+    correction: Annotated[
+        str | None,
+        typer.Option(help="Model trained on differences to the method, added to it."),
+    ] = None,
     hessian: Annotated[
         bool,
         typer.Option(
@@ -78,6 +90,8 @@ def label(
         "temperature_k": temperature,
         "seed": seed,
         "single_points": single_points or None,
+        "difference": difference or None,
+        "correction": correction,
         "hessian": hessian or None,
         "charge": charge,
         "spin": spin,

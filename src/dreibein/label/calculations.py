@@ -22,7 +22,7 @@ class Labels:
     Attributes:
         energy: Total energy in eV.
         forces: -dE/dx [N, 3] in eV/Å.
-        charges: Mulliken charges [N] in e.
+        charges: Mulliken charges [N] in e; None where no single method stands behind all labels.
         dipole: Dipole moment [3] in e·Å about the origin of the coordinates; None in a cell.
         stress: (1/V) dE/dε [3, 3] in eV/Å³, tension positive; None without a cell.
         hessian: d²E/dx dx [3N, 3N] in eV/Å², where it was asked for.
@@ -30,7 +30,7 @@ class Labels:
 
     energy: float
     forces: Array
-    charges: Array
+    charges: Array | None = None
     dipole: Array | None = None
     stress: Array | None = None
     hessian: Array | None = None

@@ -30,6 +30,16 @@ class LabelConfig(BaseModel):
     single_points: bool = Field(
         False, description="Label every frame of the file `structure` as it is, without dynamics"
     )
+    correction: str | None = Field(
+        None,
+        description="Model trained on differences to the method, added to it in labels and in the "
+        "dynamics that it drives: a model file or the folder of a run or ensemble",
+    )
+    difference: bool = Field(
+        False,
+        description="With single_points: labels of the file less those of the method, which is "
+        "what a correction of the method is trained on",
+    )
     hessian: bool = Field(
         False,
         description="Second derivatives as well, by central differences of forces: 6N further "
@@ -72,6 +82,18 @@ class LabelConfig(BaseModel):
         if self.single_points and idle:
             raise ValueError(
                 f"single points have no dynamics: leave out {', '.join(idle)}, or single_points"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _difference_of_what(self) -> Self:
+        if self.difference and not self.single_points:
+            raise ValueError(
+                "a difference is taken from labels of a file: ask for single_points as well"
+            )
+        if self.difference and self.hessian:
+            raise ValueError(
+                "a difference has energy, forces and stress: leave out hessian, or difference"
             )
         return self
 

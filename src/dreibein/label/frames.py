@@ -85,8 +85,9 @@ def _labeled(frame: Frame, labels: Labels) -> Atoms:
     results: dict[str, Any] = {
         "energy": labels.energy,
         "forces": labels.forces,
-        "charges": labels.charges,
     }
+    if labels.charges is not None:
+        results["charges"] = labels.charges
     if labels.dipole is not None:
         results["dipole"] = labels.dipole
     if labels.stress is not None:

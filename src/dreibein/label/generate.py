@@ -18,8 +18,9 @@ from ase import Atoms
 
 from dreibein.label.calculations import Array, Labels, Method
 from dreibein.label.config import LabelConfig
+from dreibein.label.differences import difference_level, fingerprint, labeled_frames, subtract
 from dreibein.label.frames import Frame, frames_of_trajectory, single_point_frame, write_frames
-from dreibein.label.methods import make_method
+from dreibein.label.methods import Level, is_xtb, make_method
 from dreibein.label.partial import (
     PartialResults,
     discard_partial,
@@ -27,7 +28,7 @@ from dreibein.label.partial import (
     refuse_other_settings,
 )
 from dreibein.label.sampling import MAX_RESTARTS, Trajectory, begin
-from dreibein.label.structures import frames_of_file, starting_structures
+from dreibein.label.structures import bare, frames_of_file, starting_structures
 from dreibein.label.summary import LabelSummary, correlations, label_statistics
 from dreibein.label.workers import available_cores, carry_on, label_frames, worker_pool
 from dreibein.label.xtb import XTB_METHODS
@@ -43,12 +44,23 @@ _PART_S = 2.0
 
 @dataclass(frozen=True)
 class _Plan:
-    """A run that is checked and ready: its methods, its structures, and what fixes its result."""
+    """A run that is checked and ready: its methods, its structures, and what fixes its result.
+
+    Attributes:
+        level: What workers make the labels' method of.
+        driver: What they make the sampler of.
+        dear: Labels that those of the method are taken from, where a difference is wanted.
+        theory: Level of theory of the result.
+    """
 
     config: LabelConfig
+    level: Level
     method: Method
+    driver: Level | None
     sampler: Method | None
     structures: list[Atoms]
+    dear: list[Labels]
+    theory: str
     settings: dict[str, Any]
 
 
@@ -118,13 +130,20 @@ def _check_place(output: Path) -> None:
 
 def _plan(config: LabelConfig) -> _Plan:
     """Check methods and structures, before any process starts."""
-    method = make_method(config.method)
-    sampler = None
-    if config.single_points:
+    level = Level(config.method, config.correction)
+    method = make_method(*level)
+    sampler = driver = None
+    theory, dear = method.name, list[Labels]()
+    if config.difference:
+        labeled, dear, high = labeled_frames(config)
+        structures = [bare(atoms, config) for atoms in labeled]
+        theory = difference_level(high, method.name)
+    elif config.single_points:
         structures = frames_of_file(config)
     else:
-        default = method.name if method.name in XTB_METHODS else XTB_METHODS[0]
-        sampler = make_method(config.sampler or default)
+        own = config.sampler is None and is_xtb(config.method)
+        driver = level if own else Level(config.sampler or XTB_METHODS[0])
+        sampler = make_method(*driver)
         structures = starting_structures(config)
     checked = set()
     for k, atoms in enumerate(structures):
@@ -133,19 +152,22 @@ def _plan(config: LabelConfig) -> _Plan:
             continue
         checked.add(kind)
         try:
-            for level in filter(None, (method, sampler)):
-                level.check(atoms)
+            for checking in filter(None, (method, sampler)):
+                checking.check(atoms)
         except ValueError as error:
             where = f"frame {k} of {config.structure}" if config.single_points else config.structure
             raise ValueError(f"{where}: {error}") from error
     packages = dict.fromkeys([*method.packages, *(sampler.packages if sampler else ()), "ase"])
-    settings: dict[str, Any] = config.model_dump() | {
-        "method": method.name,
+    # the model is told by its hash in the method's name, not by its place
+    settings: dict[str, Any] = config.model_dump(exclude={"correction", "difference"}) | {
+        "method": theory,
         "sampler": sampler.name if sampler else None,
         "structure_sha256": _fingerprint(structures),
         "versions": {name: _version(name) for name in ("dreibein", *packages, "numpy")},
     }
-    return _Plan(config, method, sampler, structures, settings)
+    if dear:
+        settings["labels_sha256"] = fingerprint(dear)
+    return _Plan(config, level, method, driver, sampler, structures, dear, theory, settings)
 
 
 def _run(
@@ -155,7 +177,7 @@ def _run(
     config, trajectories = plan.config, []
     with _pool_or_sentence(workers) as pool:
         if plan.sampler is None:
-            frames = [single_point_frame(atoms, plan.method.name) for atoms in plan.structures]
+            frames = [single_point_frame(atoms, plan.theory) for atoms in plan.structures]
             total, before = len(frames), 0
         else:
             total, before = 2 * config.frames, config.frames
@@ -169,6 +191,8 @@ def _run(
         labels = _label(
             pool, plan, partial, frames, lambda n: _say(progress, before + n, total, plan)
         )
+    if plan.dear:
+        labels = [subtract(dear, found) for dear, found in zip(plan.dear, labels, strict=True)]
     good = [found for found in labels if isinstance(found, Labels)]
     failed = {k: found for k, found in enumerate(labels) if isinstance(found, str)}
     if not good:
@@ -186,7 +210,7 @@ def _statistics(
     rho, time_fs = correlations(trajectories, config.steps_per_interval, config.timestep_fs)
     breaks = [reason for trajectory in trajectories for reason in trajectory.breaks]
     return {
-        "method": plan.method.name,
+        "method": plan.theory,
         "sampler": plan.sampler.name if plan.sampler else None,
         "frames": len(labels),
         "failed": failed,
@@ -208,8 +232,8 @@ def _sample(
     report: Callable[[int], None],
 ) -> list[Trajectory]:
     """All trajectories, each carried on in parts by whichever worker is free."""
-    assert plan.sampler is not None
-    sampler = plan.sampler.name
+    driver = plan.driver
+    assert driver is not None
     found: dict[int, Trajectory] = {}
     for index in range(plan.config.num_trajectories):
         atoms = plan.structures[index % len(plan.structures)]
@@ -221,7 +245,7 @@ def _sample(
         if trajectory.hopeless:
             raise ValueError(_hopeless(trajectory, plan))
         if not trajectory.done:
-            job = pool.submit(carry_on, trajectory, plan.config, sampler, _PART_S)
+            job = pool.submit(carry_on, trajectory, plan.config, driver, _PART_S)
             running[job] = index
 
     for index in found:
@@ -268,7 +292,7 @@ def _label(
         part: list[tuple[Atoms, Array]] = [
             (frame.atoms, frame.atoms.positions) for frame in frames[first : first + size]
         ]
-        job = pool.submit(label_frames, part, plan.method.name, plan.config.hessian)
+        job = pool.submit(label_frames, part, plan.level, plan.config.hessian)
         running[job] = group
     report(sum(map(len, found.values())))
     while running:

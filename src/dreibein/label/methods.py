@@ -1,24 +1,54 @@
 """From a method's name to the method."""
 
 import difflib
+from typing import NamedTuple
 
 from dreibein.label.calculations import Method
+from dreibein.label.corrections import CorrectedMethod
 from dreibein.label.dft import COMMON_FUNCTIONALS, DftMethod
 from dreibein.label.xtb import XTB_METHODS, XtbMethod
 
 _EXAMPLE_BASIS = "def2-SVP"
 
 
-def make_method(name: str) -> Method:
+class Level(NamedTuple):
+    """A level of theory as processes are told of it.
+
+    Attributes:
+        method: Name of the method.
+        correction: Model that is added to it.
+    """
+
+    method: str
+    correction: str | None = None
+
+
+def make_method(name: str, correction: str | None = None) -> Method:
     """Method of a name: GFN2-xTB, GFN1-xTB, `functional/basis` or `HF/basis`.
 
+    Args:
+        name: Upper and lower case do not matter for xTB.
+        correction: Model file or run folder, trained on differences to the method, to add.
+
     Raises:
-        ValueError: The name is not known; the nearest ones are named.
+        ValueError: The name is not known; the nearest ones are named. Or the correction does not
+            belong to the method.
+        OSError: There is no such correction.
         ImportError: The package behind it is missing; the extra is named.
 
     >>> make_method("gfn2-xtb").name
     'GFN2-xTB'
     """
+    method = _bare_method(name)
+    return CorrectedMethod(method, correction) if correction else method
+
+
+def is_xtb(name: str) -> bool:
+    """Whether a name is that of a method cheap enough for dynamics."""
+    return name.lower() in {known.lower() for known in XTB_METHODS}
+
+
+def _bare_method(name: str) -> Method:
     first, slash, basis = name.partition("/")
     for known in XTB_METHODS:
         if first.lower() == known.lower():

@@ -22,7 +22,7 @@ def starting_structures(config: LabelConfig) -> list[Atoms]:
 
     first = read_structure(config.structure, seed=config.seed)
     if file_of(config.structure).is_file():
-        return [_bare(first, config)]
+        return [bare(first, config)]
     stated = float(first.info["charge"])
     if config.charge not in (None, stated):
         raise ValueError(
@@ -30,7 +30,7 @@ def starting_structures(config: LabelConfig) -> list[Atoms]:
             f"{config.charge:+d}; write the charge into the string, as in 'C[NH3+]'"
         )
     found = conformers(config.structure, config.num_trajectories, config.seed)
-    return [_bare(atoms, config) for atoms in found]
+    return [bare(atoms, config) for atoms in found]
 
 
 def frames_of_file(config: LabelConfig) -> list[Atoms]:
@@ -49,7 +49,7 @@ def frames_of_file(config: LabelConfig) -> list[Atoms]:
     frames: list[Atoms] = []
     try:
         for atoms in ase.io.iread(config.structure):  # all, or those of 'file@::10'
-            frames.append(_bare(atoms, config))
+            frames.append(bare(atoms, config))
     except UnknownFileTypeError as error:
         raise ValueError(f"{config.structure}: not a format that ASE knows; use extxyz") from error
     except (OSError, ValueError, KeyError, IndexError, AssertionError, TypeError) as error:
@@ -62,7 +62,7 @@ def frames_of_file(config: LabelConfig) -> list[Atoms]:
     return frames
 
 
-def _bare(atoms: Atoms, config: LabelConfig) -> Atoms:
+def bare(atoms: Atoms, config: LabelConfig) -> Atoms:
     """Geometry, charge and spin alone: labels of another method must not stay beside the new."""
     from dreibein.data.names import CHARGE_NAMES, SPIN_NAMES
 

@@ -15,7 +15,7 @@ from ase import Atoms
 
 from dreibein.label.calculations import Array, ConvergenceError, Labels, hessian_of
 from dreibein.label.config import LabelConfig
-from dreibein.label.methods import make_method
+from dreibein.label.methods import Level, make_method
 from dreibein.label.sampling import Trajectory, advance
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -68,7 +68,7 @@ def _end_with_parent() -> None:
 
 
 def carry_on(
-    trajectory: Trajectory, config: LabelConfig, sampler: str, seconds: float
+    trajectory: Trajectory, config: LabelConfig, sampler: Level, seconds: float
 ) -> Trajectory:
     """Carry a trajectory on for some seconds, in a worker.
 
@@ -76,17 +76,17 @@ def carry_on(
         ValueError: The method refuses the structure it starts from.
     """
     try:
-        calculation = make_method(sampler).calculation(trajectory.atoms)
+        calculation = make_method(*sampler).calculation(trajectory.atoms)
     except ConvergenceError as error:
-        raise ValueError(f"{sampler} refuses the starting structure: {error}") from error
+        raise ValueError(f"{sampler.method} refuses the starting structure: {error}") from error
     return advance(trajectory, config, calculation, seconds)
 
 
 def label_frames(
-    frames: list[tuple[Atoms, Array]], method: str, hessian: bool = False
+    frames: list[tuple[Atoms, Array]], theory: Level, hessian: bool = False
 ) -> list[Labels | str]:
     """Label structures at positions [N, 3] in Å, in a worker; a failure gives its reason."""
-    level = make_method(method)
+    level = make_method(*theory)
     found: list[Labels | str] = []
     for atoms, positions in frames:
         try:
