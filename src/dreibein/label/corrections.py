@@ -14,6 +14,8 @@ from ase import Atoms
 from dreibein.label.calculations import Array, Calculation, Labels, Method
 from dreibein.label.differences import high_level
 
+_SKIN = 0.5  # Å; an interval of dynamics searches neighbors about once
+
 
 class CorrectedMethod:
     """A method and a trained correction, at the weights that its file has now.
@@ -63,10 +65,10 @@ class CorrectedCalculation:
 
         self._base, self._potential = base, potential
         self._structure = from_ase(atoms)
-        self._periodic = bool(atoms.pbc.all())
+        self._start()
 
     def energy_and_forces(self, positions: Array) -> tuple[float, Array]:
-        """Energy in eV and forces in eV/Å; the cheap method starts from the solution before."""
+        """Energy in eV and forces in eV/Å; solution and neighbors start from those before."""
         energy, forces = self._base.energy_and_forces(positions)
         added = self._added(positions, "energy", "forces")
         return energy + float(added["energy"][0]), forces + added["forces"]
@@ -74,9 +76,11 @@ class CorrectedCalculation:
     def forget(self) -> None:
         """Start the next call from nothing."""
         self._base.forget()
+        self._start()
 
     def labels(self, positions: Array) -> Labels:
         """Energy, forces and stress; a function of the positions alone."""
+        self._start()
         found = self._base.labels(positions)
         stress = ("stress",) if found.stress is not None else ()
         added = self._added(positions, "energy", "forces", *stress)
@@ -86,14 +90,21 @@ class CorrectedCalculation:
             stress=None if found.stress is None else found.stress + added["stress"][0],
         )
 
+    def _start(self) -> None:
+        from dreibein.neighbors import SkinNeighbors
+
+        near = SkinNeighbors(self._potential.potential.cutoff, _SKIN)
+        # an engine measures every pair anyway, so it may as well drop the distant ones
+        self._find = near.candidates if self._potential.backend == "fused" else near
+
     def _added(self, positions: Array, *names: str) -> dict[str, Array]:
-        """What the network gives, from a neighbor list that knows of no earlier call."""
+        """What the network gives."""
         import torch
 
-        from dreibein.neighbors import attach_neighbors
-
-        self._structure.pos = torch.from_numpy(positions.copy())
-        structure = attach_neighbors(self._structure, self._potential.potential.cutoff)
+        structure = self._structure
+        structure.pos = torch.from_numpy(positions.copy())
+        pairs = self._find(structure.pos, structure.cell[0], structure.pbc[0])
+        structure.edge_index, structure.shift = pairs.edge_index, pairs.shift
         values = self._potential(structure, compute=names)
         return {name: values[name].numpy() for name in names}
 
