@@ -3,12 +3,14 @@
     python benchmarks/rmd17.py ethanol --data FOLDER -o runs/rmd17        the recipe
     python benchmarks/rmd17.py ethanol --data FOLDER -o … --alone         the 950 frames alone
 
-The recipe: sample geometries by GFN2-xTB dynamics at 500 K and label them by the same method,
-train on those, go on with the 950 frames (50 for validation) of split 01, test on its 1000 frames.
-Nothing but those 950 + 50 frames is of the reference level; the test frames are read once, at the
-end. Every step is a command that is printed before it runs; a step whose result is there is passed
-over, an interrupted one goes on. Wall times of the steps and the curves of validation errors are
-written to OUTPUT/MOLECULE.json, and drawn in OUTPUT/MOLECULE.svg beside those of --alone.
+The recipe: label the 950 frames by GFN2-xTB, train networks on what it lacks of PBE, sample new
+geometries at 500 K by dynamics of GFN2-xTB with that correction, which labels them too, and train
+one network on those and the 950 frames together. Nothing but the 950 + 50 frames of split 01 (the
+last 50 validate every training) is of the reference level; the 1000 test frames are read once, at
+the end. Every step is a command that is printed before it runs; a step whose result is there is
+passed over, an interrupted one goes on. Wall times of the steps and the curves of validation
+errors are written to OUTPUT/MOLECULE.json, and drawn in OUTPUT/MOLECULE.svg beside those of
+--alone.
 
 FOLDER holds rmd17_MOLECULE_train_01.npz and rmd17_MOLECULE_test_01.npz.
 """
@@ -20,6 +22,8 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 SMILES = {
@@ -34,8 +38,31 @@ SMILES = {
     "toluene": "Cc1ccccc1",
     "uracil": "O=c1cc[nH]c(=O)[nH]1",
 }
-NETWORK = ["--set", "model.cutoff=4.5", "--set", "model.knots=128"]
+TRAINING = [
+    *("--preset", "medium", "--set", "model.cutoff=4.5", "--set", "model.knots=128"),
+]
 ERRORS = ("val_energy_mae_mev", "val_forces_mae_mev_per_a")
+TRAINED = 950  # of the 1000 frames; the others validate
+
+
+class Clock:
+    """Wall times of steps in seconds, kept in a file: a step may take several runs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        known = path.read_text(encoding="utf-8") if path.exists() else "{}"
+        self.seconds: dict[str, float] = json.loads(known)
+
+    @contextmanager
+    def running(self, step: str) -> Iterator[None]:
+        """Add the time of the block, also when it is interrupted."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            passed = time.perf_counter() - begin
+            self.seconds[step] = self.seconds.get(step, 0.0) + passed
+            self.path.write_text(json.dumps(self.seconds), encoding="utf-8")
 
 
 def main() -> None:
@@ -44,78 +71,87 @@ def main() -> None:
     parser.add_argument("molecule", choices=sorted(SMILES))
     parser.add_argument("--data", type=Path, required=True, help="folder of the npz files")
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--frames", type=int, default=8000, help="frames of the cheaper method")
-    parser.add_argument("--trajectories", type=int, default=40)
-    parser.add_argument("--pretraining", type=int, default=40, help="epochs on those")
-    parser.add_argument("--epochs", type=int, default=300, help="epochs on the 950 frames")
-    parser.add_argument("--lr", type=float, default=5e-4, help="first learning rate on those")
-    parser.add_argument("--alone", action="store_true", help="from random weights, at lr 1e-3")
+    parser.add_argument("--members", type=int, default=2, help="networks of the correction")
+    parser.add_argument("--correcting", type=int, default=200, help="epochs of each of them")
+    parser.add_argument("--frames", type=int, default=16000, help="frames of the corrected method")
+    parser.add_argument("--epochs", type=int, default=20, help="of the last training")
+    parser.add_argument("--batch-size", type=int, default=16, help="of the last training")
+    parser.add_argument("--alone", action="store_true", help="from the 950 frames alone")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    seconds: dict[str, float] = {}
-    start = [] if options.alone else pretrain(options, seconds)
+    clock = Clock(options.output / f"{options.molecule}_seconds.json")
     train, test = (options.data / f"rmd17_{options.molecule}_{s}_01.npz" for s in ("train", "test"))
+    frames = options.output / f"{options.molecule}.extxyz"
+    convert = ["convert", train, frames, "--level-of-theory", "PBE/def2-SVP"]
+    run("frames", convert, frames, clock)
+    sources = [] if options.alone else ["--data", corrected(options, frames, clock)]
     name = f"{options.molecule}{'-alone' if options.alone else ''}"
     folder = options.output / name
-    lr = 1e-3 if options.alone else options.lr
-    network = NETWORK if options.alone else []
     command = [
-        *("train", "--preset", "medium", *start, "--data", train, "--validation", 50),
-        *("--test", test, *network, "--set", "training.batch_size=8"),
-        *("--set", f"training.epochs={options.epochs}", "--set", f"training.lr={lr}"),
-        *("-o", folder),
+        *("train", *sources, "--data", f"{frames}@:{TRAINED}"),
+        *("--validation", f"{frames}@{TRAINED}:", "--test", test, *TRAINING),
+        *("--set", f"training.batch_size={options.batch_size}"),
+        *("--set", f"training.epochs={options.epochs}", "-o", folder),
     ]
-    run("training", command, folder, seconds)
+    run("training", command, folder, clock)
     errors = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["metrics"]
-    runs = {"training": folder}
-    if not options.alone:
-        runs["pretraining"] = options.output / f"{options.molecule}-xtb"
+    runs = {} if options.alone else members(options.output / f"{options.molecule}-correction")
     record = {
         "molecule": options.molecule,
         "errors": errors,
-        "seconds": seconds,
-        "curves": {step: curve(path) for step, path in runs.items()},
+        "seconds": clock.seconds,
+        "curves": {step: curve(path) for step, path in (runs | {"training": folder}).items()},
     }
     (options.output / f"{name}.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     print(draw(options.molecule, options.output))
     print(
         f"{options.molecule}: energy {errors['energy_mae_mev']:.2f} meV, "
         f"forces {errors['forces_mae_mev_per_a']:.2f} meV/Å on the test frames; "
-        + ", ".join(f"{step} {t / 60:.0f} min" for step, t in seconds.items())
+        + ", ".join(f"{step} {t / 60:.0f} min" for step, t in clock.seconds.items())
     )
 
 
-def pretrain(options: argparse.Namespace, seconds: dict[str, float]) -> list[object]:
-    """Labels of the cheaper method and a network trained on them; how to start from it."""
-    labels = options.output / f"{options.molecule}_xtb.extxyz"
-    folder = options.output / f"{options.molecule}-xtb"
-    sample = [
-        *("label", SMILES[options.molecule], "--method", "GFN2-xTB", "--temperature", 500),
-        *("--frames", options.frames, "--interval", 8, "--seed", 1),
-        *("--trajectories", options.trajectories, "-o", labels),
-    ]
-    run("labels", sample, labels, seconds)
+def corrected(options: argparse.Namespace, frames: Path, clock: Clock) -> Path:
+    """Frames of GFN2-xTB with a correction that was trained on the reference frames."""
+    beginning = options.output / options.molecule
+    difference = Path(f"{beginning}_difference.extxyz")
+    labels, folder = Path(f"{beginning}_corrected.extxyz"), Path(f"{beginning}-correction")
+    subtract = ["label", frames, "--single-points", "--difference", "-o", difference]
+    run("difference", subtract, difference, clock)
     train = [
-        *("train", "--preset", "medium", "--data", labels, "--validation", 200, *NETWORK),
-        *("--set", "training.batch_size=16", "--set", f"training.epochs={options.pretraining}"),
-        *("-o", folder),
+        *("train", "--data", f"{difference}@:{TRAINED}"),
+        *("--validation", f"{difference}@{TRAINED}:", *TRAINING),
+        *("--set", "training.batch_size=8", "--set", f"training.epochs={options.correcting}"),
+        *("-o", folder, *(("--ensemble", options.members) if options.members > 1 else ())),
     ]
-    run("pretraining", train, folder, seconds)
-    return ["--from", folder]
+    run("correction", train, folder, clock)
+    sample = [
+        *("label", SMILES[options.molecule], "--correction", folder, "--temperature", 500),
+        *("--frames", options.frames, "--interval", 8, "--trajectories", 80, "--seed", 1),
+        *("-o", labels),
+    ]
+    run("labels", sample, labels, clock)
+    return labels
 
 
-def run(step: str, words: list[object], result: Path, seconds: dict[str, float]) -> None:
+def members(folder: Path) -> dict[str, Path]:
+    """Runs of the correction, one or several."""
+    found = sorted(folder.glob("member_*")) or [folder]
+    return {f"correction {k}": path for k, path in enumerate(found, 1)}
+
+
+def run(step: str, words: list[object], result: Path, clock: Clock) -> None:
     """Run a command of dreibein unless its result is there; note its wall time."""
     arguments = [str(word) for word in words]
-    if (result / "evaluation.json").exists() or result.is_file():
+    done = ("evaluation.json", "ensemble.json")
+    if result.is_file() or any((result / name).exists() for name in done):
         print(f"{step}: {result} is there")
         return
     if (result / "checkpoints" / "last.ckpt").exists():
         arguments = ["train", "--resume", str(result)]
     print(shlex.join(["dreibein", *arguments]), flush=True)
-    begin = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "dreibein", *arguments], check=True)
-    seconds[step] = time.perf_counter() - begin
+    with clock.running(step):
+        subprocess.run([sys.executable, "-m", "dreibein", *arguments], check=True)
 
 
 def curve(folder: Path) -> list[dict[str, float]]:
@@ -145,12 +181,11 @@ def draw(molecule: str, folder: Path) -> Path:
         if not path.exists():
             continue
         record, begin = json.loads(path.read_text(encoding="utf-8")), 0.0
-        for step in ("pretraining", "training"):
-            points = record["curves"].get(step, [])
+        for step, points in record["curves"].items():
             minutes = [(begin + p["seconds"]) / 60 for p in points]
-            label = {"pretraining": "on xTB, errors against xTB", "training": "950 frames"}[step]
-            if step == "training" and "pretraining" in record["curves"]:
-                label = "950 frames after xTB"
+            label = f"{step} of GFN2-xTB" if step != "training" else "950 frames"
+            if step == "training" and len(record["curves"]) > 1:
+                label = "950 frames and those of the corrected method"
             axes.plot(minutes, [p[ERRORS[1]] for p in points], label=label)
             begin += points[-1]["seconds"] if points else 0.0
     axes.set(yscale="log", xlabel="minutes of training", ylabel="validation: forces, MAE / meV/Å")
