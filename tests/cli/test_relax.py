@@ -31,6 +31,16 @@ def call(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
 
 
+def test_a_limit_of_memory_is_kept_or_refused(model, water, tmp_path):
+    done = call(model, water, "-o", tmp_path / "free.xyz")
+    kept = call(model, water, "-o", tmp_path / "kept.xyz", "--memory", "1GiB")
+    assert done.exit_code == kept.exit_code == 0
+    with pytest.raises(ValueError, match=r"a single atom .* raise it"):
+        call(model, water, "-o", tmp_path / "refused.xyz", "--memory", "1KiB")
+    with pytest.raises(ValueError, match="--memory 'much' is no size"):
+        call(model, water, "-o", tmp_path / "refused.xyz", "--memory", "much")
+
+
 @pytest.fixture
 def water(tmp_path):
     path = tmp_path / "water.xyz"

@@ -33,6 +33,22 @@ def test_kept_list_equals_fresh_list_while_atoms_and_cell_move(potential, crysta
     assert 1 < evaluator.neighbor_searches < 12  # the list was kept, and was renewed
 
 
+def test_a_limit_of_memory_changes_no_number(potential, crystal):
+    potential.network.hops = 1
+    evaluator = Evaluator(potential, memory=1.0)
+    evaluator.frozen.memory = 0.8 * evaluator.frozen._cost(False).of(32, 32 * 42, 32 * 42)
+    found = evaluator(
+        crystal.numbers, crystal.positions, crystal.cell.array, crystal.pbc, compute=ALL
+    )
+    expected = fresh(potential, crystal)
+    for name in ALL:
+        torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match="a single atom"):
+        Evaluator(potential, memory=1000)(
+            crystal.numbers, crystal.positions, crystal.cell.array, crystal.pbc
+        )
+
+
 def test_a_new_composition_size_or_charge_is_seen(potential, cluster):
     evaluator = Evaluator(potential)
 

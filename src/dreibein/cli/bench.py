@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+LIMIT = "Memory that an evaluation may take, such as 8GiB; 0 for no limit."
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE = re.compile(r"(\d+(?:\.\d*)?)\s*([KMGT]?)(iB|B)?", re.IGNORECASE)
 
@@ -80,6 +81,15 @@ def parse_bytes(text: str) -> float:
     return float(match[1]) * _UNITS[match[2].upper()]
 
 
+def limit_of(text: str) -> float | None:
+    """Bytes of a limit, None for none.
+
+    >>> limit_of("0") is None
+    True
+    """
+    return parse_bytes(text) or None
+
+
 def summary(speed: Any, time_step: float, available: float) -> dict[str, Any]:
     """What is printed of one backend, in the units of the table."""
     row = {
@@ -109,6 +119,7 @@ def show(rows: list[dict[str, Any]], atoms: Any, potential: Any) -> None:
     from rich.table import Table
 
     from dreibein.cli.console import out
+    from dreibein.nn.memory import size_text
 
     def optional(key: str, text: Any) -> list[str]:
         return [text(row[key]) if row.get(key) is not None else "-" for row in rows]
@@ -129,9 +140,9 @@ def show(rows: list[dict[str, Any]], atoms: Any, potential: Any) -> None:
         step: optional("ns_per_day", "{:.3g}".format),
         "best number of threads": optional("best_threads", str),
         "ms by threads": optional("ms_by_threads", _by_threads),
-        "peak memory": optional("peak_bytes", _binary),
-        "memory per atom": optional("bytes_per_atom", _binary),
-        f"copies in {_binary(rows[0].get('available_bytes', 0))}": optional(
+        "peak memory": optional("peak_bytes", size_text),
+        "memory per atom": optional("bytes_per_atom", size_text),
+        f"copies in {size_text(rows[0].get('available_bytes', 0))}": optional(
             "copies_that_fit", "{:,}".format
         ),
     }
@@ -139,15 +150,6 @@ def show(rows: list[dict[str, Any]], atoms: Any, potential: Any) -> None:
         if set(cells) != {"-"}:
             table.add_row(name, *cells)
     out.print(table)
-
-
-def _binary(num_bytes: float) -> str:
-    """Size in powers of 1024, as memory is stated."""
-    for unit in ("B", "KiB", "MiB"):
-        if num_bytes < 1024:
-            return f"{num_bytes:.3g} {unit}"
-        num_bytes /= 1024
-    return f"{num_bytes:.3g} GiB"
 
 
 def _by_threads(times: dict[str, float]) -> str:

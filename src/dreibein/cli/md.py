@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from dreibein.cli.bench import LIMIT, limit_of
+
 
 def md(
     model: Annotated[Path, typer.Argument(help="Model file.")],
@@ -80,6 +82,7 @@ def md(
     backend: Annotated[
         str, typer.Option(help="auto, reference (autograd) or fused (tables, no autograd).")
     ] = "auto",
+    memory: Annotated[str, typer.Option(help=LIMIT)] = "0",
 ) -> None:
     """Run molecular dynamics from a structure file or a SMILES string.
 
@@ -112,7 +115,8 @@ def md(
         "external_field": None if field is None else read_field(field),
     }
     config = make_config({k: v for k, v in given.items() if v is not None}, output, restart)
-    potential = freeze(load_potential(model, device, dtype), backend)
+    potential = load_potential(model, device, dtype)
+    potential = freeze(potential, backend, memory=limit_of(memory))
     atoms = None
     if restart and (structure is not None or charge is not None):
         raise ValueError("a restart goes on from its own file: leave out STRUCTURE and --charge")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from dreibein.cli.bench import LIMIT, limit_of
+
 
 def predict(
     model: Annotated[Path, typer.Argument(help="Model file, or folder of a run.")],
@@ -28,6 +30,7 @@ def predict(
     backend: Annotated[
         str, typer.Option(help="auto, reference (autograd) or fused (tables, no autograd).")
     ] = "auto",
+    memory: Annotated[str, typer.Option(help=LIMIT)] = "0",
 ) -> None:
     """Evaluate a model on every frame of some files and write extended XYZ.
 
@@ -45,16 +48,18 @@ def predict(
     missing = [path for path in structures if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"there is no file {missing[0]}")
-    start = time.perf_counter()
+    start, limit = time.perf_counter(), limit_of(memory)
     if dask is not None:
         if device != "cpu" or dtype is not None:
             raise ValueError("with --dask, workers take the model as it is: leave out the device")
+        if limit is not None:
+            raise ValueError("with --dask, workers have no memory limit: leave out --memory")
         given = (structures, model, output, dask, backend, batch_atoms, overwrite)
         frames = predict_far(*given)
         out.print(f"frames   {frames}, {time.perf_counter() - start:.1f} s in this call")
         out.print(f"results  {output}")
         return
-    frozen = freeze(load_potential(model, device, dtype), backend)
+    frozen = freeze(load_potential(model, device, dtype), backend, memory=limit)
     with progress_bar("predict") as progress:
         frames = predict_structures(
             structures,

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from dreibein.cli.bench import LIMIT, limit_of
+
 
 def relax(
     model: Annotated[Path, typer.Argument(help="Model file.")],
@@ -44,15 +46,17 @@ def relax(
     dtype: Annotated[
         str | None, typer.Option(help="float32 or float64. [that of the model file]")
     ] = None,
+    memory: Annotated[str, typer.Option(help=LIMIT)] = "0",
 ) -> None:
     """Relax a structure file or a SMILES string to the nearest minimum of the energy."""
     from dreibein.cli.console import err, progress_bar
     from dreibein.cli.md import load_potential, read_start
+    from dreibein.nn import freeze
     from dreibein.simulate import relax_structure
 
     if not output.parent.is_dir():
         raise ValueError(f"the folder {output.parent} does not exist; make it first")
-    potential = load_potential(model, device, dtype)
+    potential = freeze(load_potential(model, device, dtype), memory=limit_of(memory))
     if all_frames:
         if cell or pressure or trajectory is not None or charge is not None:
             raise ValueError(
@@ -73,7 +77,7 @@ def relax(
             progress=progress,
         )
     write_structure(result.atoms, output)
-    print_result(result, potential, output)
+    print_result(result, potential.potential, output)
     if not result.converged:
         err.print(
             f"dreibein: not converged after {result.steps} steps (longest force "

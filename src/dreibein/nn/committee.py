@@ -109,10 +109,16 @@ class FrozenCommittee(FrozenPotential):
     Args:
         potential: The committee.
         backend: As for `FrozenPotential`.
+        memory: As for `FrozenPotential`; members are evaluated one after the other.
     """
 
-    def __init__(self, potential: Committee, backend: str = "auto") -> None:
-        self.members = [FrozenPotential(member, backend) for member in potential.members]
+    def __init__(
+        self, potential: Committee, backend: str = "auto", *, memory: float | None = None
+    ) -> None:
+        self.members = [
+            FrozenPotential(member, backend, memory=memory) for member in potential.members
+        ]
+        self.memory = memory
         self._committee = potential
         self.potential: Potential = potential.eval()
         self.backend = self.members[0].backend
@@ -129,16 +135,19 @@ class FrozenCommittee(FrozenPotential):
         return _together(self.members, structures, tuple(compute), self._committee)
 
 
-def freeze(potential: Potential, backend: str = "auto") -> FrozenPotential:
+def freeze(
+    potential: Potential, backend: str = "auto", *, memory: float | None = None
+) -> FrozenPotential:
     """A potential or a committee at its present weights.
 
     Args:
         potential: Set to evaluation mode.
         backend: "auto", "reference" or "fused".
+        memory: Bytes that an evaluation may take, see `FrozenPotential`; None for no limit.
     """
     if isinstance(potential, Committee):
-        return FrozenCommittee(potential, backend)
-    return FrozenPotential(potential, backend)
+        return FrozenCommittee(potential, backend, memory=memory)
+    return FrozenPotential(potential, backend, memory=memory)
 
 
 def _together(

@@ -143,6 +143,14 @@ class FrameNetwork(nn.Module):
         return float(self.config.cutoff)
 
     @property
+    def hops(self) -> int:
+        """Edges from an atom to the farthest that its energy hears; a sender's frame is one more.
+
+        The first features of `LoCaFormer` are a sum over neighbors, and those of others are not.
+        """
+        return int(self.config.layers) + 1
+
+    @property
     def feature_channels(self) -> int:
         """F of `irreps_features`."""
         return int(self.config.channels)

@@ -1,8 +1,9 @@
 """A potential at fixed weights, evaluated by the fastest way that its network has."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,13 +11,26 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from dreibein.nn.derivatives import stress_from_strain_gradient
+from dreibein.neighbors.parts import Part, Parts
+from dreibein.nn.derivatives import gradients, strained, stress_from_strain_gradient
+from dreibein.nn.memory import (
+    Cost,
+    cost_of,
+    groups,
+    parts_within,
+    reaches,
+    size_text,
+    structure_costs,
+)
 from dreibein.nn.potential import Potential
-from dreibein.nn.response import has_field
+from dreibein.nn.response import applied_field, has_field
 from dreibein.nn.terms.sums import term_gradients
 from dreibein.nn.uncertainty import UNCERTAINTIES
+from dreibein.systems.graphs import batch_index
 
 Numbers = np.ndarray[Any, Any]
+Gradients = tuple[Numbers, Numbers, Numbers]
+"""Energies [N], dE/dx [N, 3] and dE/d(strain) [B, 3, 3]."""
 logger = logging.getLogger(__name__)
 
 BACKENDS = ("reference", "fused", "cuda")
@@ -27,13 +41,18 @@ class Engine(Protocol):
     """A network's energies and gradients without autograd, at the weights it was made with."""
 
     def __call__(
-        self, structures: Data, *, gradients: bool, scale: float
+        self, structures: Data, *, gradients: bool, scale: float, levels: Sequence[int] | None
     ) -> tuple[Numbers, Numbers, Numbers]:
         """Energies [N], dE/dx [N, 3] and dE/d(strain) [B, 3, 3] of scale times the network.
 
         Arrays in float64 that the caller may change. Neighbors stand in both directions, sorted by
-        receiver, and may include pairs beyond the cutoff.
+        receiver, and may include pairs beyond the cutoff. With levels (how many atoms count, how
+        many are within 1, 2, ... edges of them; they stand in this order, and only the last ones'
+        own neighbors are missing) the energies of those that count and the gradients of their sum.
         """
+
+    def cost(self) -> tuple[float, float, float]:
+        """Bytes that a call takes for each atom, each that is only heard by others, each pair."""
 
     def describe(self) -> str:
         """How it was made, in a few words."""
@@ -77,6 +96,45 @@ def _totals(energies: Numbers, structures: Data) -> Numbers:
     return np.bincount(batch.numpy(), energies, minlength=structures.num_graphs)
 
 
+def _gradients(
+    potential: Potential, structures: Data, count: int, differentiate: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Energies of the first atoms, and the gradients of their sum, by autograd."""
+    batch, structure_count = batch_index(structures)
+    with torch.inference_mode(False), torch.set_grad_enabled(differentiate):
+        places = structures.pos.detach().requires_grad_(differentiate)
+        pos, cell, strain = strained(places, structures.cell, batch)
+        field = None
+        if potential.field_order:
+            field = applied_field(structures, structure_count, differentiate=False)
+        energies = potential.atomic_energies(structures, pos, cell, field)[:count]
+        found = gradients(energies, [places, strain], create_graph=False)
+    return energies.detach(), found[0], found[1]
+
+
+def _differentiate(wanted: frozenset[str]) -> bool:
+    return bool(wanted - {"energy", "energies"})
+
+
+def _results(
+    structures: Data, wanted: frozenset[str], energies: Numbers, gradient: Numbers, strain: Numbers
+) -> dict[str, Tensor]:
+    """What is wanted, of energies [N], dE/dx [N, 3] and dE/d(strain) [B, 3, 3]."""
+    results = {"energies": energies}
+    if "energy" in wanted:
+        results["energy"] = _totals(energies, structures)
+    if "forces" in wanted:
+        results["forces"] = np.negative(gradient, out=gradient)
+    if "virial" in wanted:
+        results["virial"] = -strain
+    found = {name: torch.from_numpy(v) for name, v in results.items() if name in wanted}
+    if "stress" in wanted:
+        found["stress"] = stress_from_strain_gradient(
+            torch.from_numpy(strain), structures.cell, structures.pbc
+        )
+    return found
+
+
 class FrozenPotential:
     """Values of a potential at its present weights; later changes of them are not seen.
 
@@ -87,19 +145,35 @@ class FrozenPotential:
     "cuda" is the potential by autograd with Triton's operators, exact to rounding: "auto" takes it
     on a GPU where there is one.
 
+    With a limit of memory, structures that need more are evaluated some at a time, and one that
+    alone needs more in parts: some atoms with all that their energies hear. The numbers are the
+    same to rounding.
+
     Args:
         potential: Set to evaluation mode here.
         backend: "auto", "reference", "fused" or "cuda".
+        memory: Bytes that an evaluation may take beyond structures and neighbor lists, counted
+            (an engine) or measured on a small sample (autograd); None for no limit.
 
     Attributes:
         potential: As given.
         backend: What runs, "reference", "fused" or "cuda".
+        memory: As given.
 
     Raises:
-        ValueError: A backend that there is not, for this potential, or that cannot be made.
+        ValueError: A backend that there is not, for this potential, or that cannot be made; a limit
+            that is not positive.
     """
 
-    def __init__(self, potential: Potential, backend: str = "auto") -> None:
+    def __init__(
+        self, potential: Potential, backend: str = "auto", *, memory: float | None = None
+    ) -> None:
+        if memory is not None and not memory > 0.0:
+            raise ValueError(
+                f"the memory limit is {memory} bytes: give more than 0, or None for no limit"
+            )
+        self.memory, self._told = memory, (0, 0)
+        self._costs: dict[bool, Cost] = {}
         there = backends_of(potential)
         if backend not in ("auto", *BACKENDS):
             raise ValueError(f"there is no backend '{backend}'; choose auto, {', '.join(BACKENDS)}")
@@ -131,6 +205,12 @@ class FrozenPotential:
 
     def describe(self) -> str:
         """What runs and why, in one line."""
+        if self.memory is None:
+            return self._described()
+        cost = self._cost(self._engine is not None)
+        return f"{self._described()}; {size_text(self.memory)} at most, {cost.describe()}"
+
+    def _described(self) -> str:
         if self.backend == "cuda":
             return f"cuda (Triton operators, autograd, {self._precision})"
         if self._engine is None:
@@ -148,40 +228,128 @@ class FrozenPotential:
 
         Anything that the engine does not give (a Hessian, a structure in an electric field, or
         with a charge or spin that the network embeds) comes from the potential itself.
+
+        Raises:
+            ValueError: The limit of memory cannot be kept: a single atom with all that it hears
+                needs more, or one structure does and what is computed (or the potential) permits
+                no parts.
         """
         wanted = frozenset(compute)
+        if self.memory is None:
+            return self._at_once(structures, wanted)
+        cost = self._cost(self._engine_serves(structures) and wanted <= FUSED_OUTPUTS)
+        pairs = structures.edge_index.shape[1]
+        if cost.of(len(structures.z), pairs, pairs) <= self.memory:
+            return self._at_once(structures, wanted)
+        return self._within(self.memory, cost, structures, wanted)
+
+    def _within(
+        self, limit: float, cost: Cost, structures: Data, wanted: frozenset[str]
+    ) -> dict[str, Tensor]:
+        """The same in groups of structures, and in parts of one, that fit a limit in bytes."""
+        parts = Parts(structures)
+        cutoff = float(self.potential.network.cutoff)  # type: ignore[arg-type]
+        costs = structure_costs(parts, cutoff, cutoff == self.potential.cutoff, cost)
+        bounds = groups(costs, limit)
+        if len(bounds) > 1 and "hessian" in wanted:
+            raise ValueError(
+                "Hessians of several structures come together, and these do not fit the memory "
+                "limit: evaluate them one by one, or raise the limit"
+            )
+        found, count, atoms = [], 0, 0
+        for first, last in bounds:
+            whole = parts.together(first, last)
+            if sum(costs[first:last]) <= limit:
+                found.append(self._at_once(parts.take(whole), wanted))
+                count, atoms = count + 1, atoms + len(whole.atoms)
+                continue
+            if not wanted <= FUSED_OUTPUTS:
+                raise ValueError(
+                    f"one structure of {len(whole.atoms)} atoms is too large for the memory limit, "
+                    f"and {', '.join(sorted(wanted - FUSED_OUTPUTS))} cannot be computed in parts: "
+                    "raise the limit"
+                )
+            chosen = parts_within(parts, first, reaches(self.potential), cost, limit)
+            results, *more = self._summed(parts, whole, chosen, wanted)
+            found.append(results)
+            count, atoms = count + more[0], atoms + more[1]
+        if (count, atoms) != self._told:
+            self._told = count, atoms
+            logger.info(
+                "%d atoms in %d parts of at most %s, %d atoms with those that they hear",
+                len(structures.z), count, size_text(limit), atoms,
+            )  # fmt: skip
+        return {name: torch.cat([one[name] for one in found]) for name in found[0]}
+
+    def _summed(
+        self, parts: Parts, whole: Part, chosen: Iterable[Part], wanted: frozenset[str]
+    ) -> tuple[dict[str, Tensor], int, int]:
+        """One structure by parts that own each atom once; how many they are, and their atoms."""
+        structure = parts.take(replace(whole, pairs=whole.pairs[:0])).cpu()
+        energies, gradient = np.zeros(len(whole.atoms)), np.zeros((len(whole.atoms), 3))
+        strain, count, atoms = np.zeros((1, 3, 3)), 0, 0
+        for part in chosen:
+            of_atoms, slope, stretch = self._owned(parts.take(part), part.levels, wanted)
+            energies[part.owned - whole.atoms[0]] = of_atoms
+            gradient[part.atoms - whole.atoms[0]] += slope
+            strain += stretch
+            count, atoms = count + 1, atoms + len(part.atoms)
+        results = _results(structure, wanted, energies, gradient, strain)
+        device = self.potential.device
+        return {name: value.to(device) for name, value in results.items()}, count, atoms
+
+    def _engine_serves(self, structures: Data) -> bool:
+        """Whether there is an engine, and it hears all that the network hears of structures."""
+        if self._engine is None or (self.potential.field_order and has_field(structures)):
+            return False
+        return self._in_state is None or not self._in_state(structures)
+
+    def _cost(self, engine: bool) -> Cost:
+        """Bytes of an atom and of a pair, by the engine or by autograd."""
+        if engine not in self._costs:
+            of_engine = self._engine.cost() if engine and self._engine is not None else None
+            self._costs[engine] = cost_of(self.potential, of_engine)
+        return self._costs[engine]
+
+    def _at_once(self, structures: Data, wanted: frozenset[str]) -> dict[str, Tensor]:
         targets = wanted & self._targets
         if self._engine is not None and targets and wanted != targets:
             found = self.potential(structures, compute=tuple(targets))
-            return found | self(structures, compute=tuple(wanted - targets))
-        in_field = self.potential.field_order and has_field(structures)
-        beyond = in_field or (self._in_state is not None and self._in_state(structures))
-        if self._engine is None or beyond or not wanted <= FUSED_OUTPUTS:
+            return found | self._at_once(structures, wanted - targets)
+        if not (self._engine_serves(structures) and wanted <= FUSED_OUTPUTS):
             with self._sums():
-                return self.potential(structures, compute=tuple(compute))
-        gradients = bool(wanted - {"energy", "energies"})
-        potential, z = self.potential, structures.z.numpy()
-        near = potential.network_view(structures)
-        network, gradient, strain = self._engine(near, gradients=gradients, scale=self._scale)
-        energies = self._offset[z] + network
-        if potential.terms:
-            extra, *slopes = term_gradients(potential.terms, structures)
+                return self.potential(structures, compute=tuple(wanted))
+        return _results(structures, wanted, *self._fused(structures, _differentiate(wanted)))
+
+    def _owned(self, structures: Data, levels: Sequence[int], wanted: frozenset[str]) -> Gradients:
+        """Energies of the first atoms of a part, which count, and the gradients of their sum."""
+        if self._engine_serves(structures):
+            return self._fused(structures, _differentiate(wanted), levels)
+        with self._sums():
+            found = _gradients(self.potential, structures, levels[0], _differentiate(wanted))
+        energies, gradient, strain = (x.cpu().numpy() for x in found)
+        return energies, gradient, strain
+
+    def _fused(
+        self, structures: Data, differentiate: bool, levels: Sequence[int] | None = None
+    ) -> Gradients:
+        """Energies of all atoms, or of the first ones which count, and gradients of their sum."""
+        assert self._engine is not None
+        network, gradient, strain = self._engine(
+            self.potential.network_view(structures),
+            gradients=differentiate,
+            scale=self._scale,
+            # those at the end of the reach hear none
+            levels=None if levels is None else levels[:-1],
+        )
+        energies = self._offset[structures.z.numpy()[: len(network)]] + network
+        if self.potential.terms:
+            count = None if levels is None else levels[0]
+            extra, *slopes = term_gradients(self.potential.terms, structures, count)
             energies += extra.numpy()
             for sum_, slope in zip((gradient, strain), slopes, strict=True):
                 sum_ += slope.numpy()
-        results = {"energies": energies}
-        if "energy" in wanted:
-            results["energy"] = _totals(energies, structures)
-        if "forces" in wanted:
-            results["forces"] = np.negative(gradient, out=gradient)
-        if "virial" in wanted:
-            results["virial"] = -strain
-        found = {name: torch.from_numpy(v) for name, v in results.items() if name in wanted}
-        if "stress" in wanted:
-            found["stress"] = stress_from_strain_gradient(
-                torch.from_numpy(strain), structures.cell, structures.pbc
-            )
-        return found
+        return energies, gradient, strain
 
     @contextmanager
     def _sums(self) -> Iterator[None]:

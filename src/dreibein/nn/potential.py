@@ -32,7 +32,8 @@ class Potential(nn.Module):
     """E = sum_i (reference_{z_i} + shift + scale · network_i) + terms, summed in float64.
 
     Every room above knows this class and never the network inside. The network takes a
-    `Graph` and returns one number per atom [N]; it has `cutoff`, `elements` and `config`.
+    `Graph` and returns one number per atom [N]; it has `cutoff`, `elements` and `config`, and
+    `hops`, how many edges away an atom is heard, where that has an end.
 
     Args:
         network: The network.
@@ -323,15 +324,18 @@ class Potential(nn.Module):
             (slope,) = gradients(energies, [field], create_graph=True)
             return responses(-slope, field, structures.pos, wanted, create_graph=True)
 
-    def atomic_energies(self, structures: Data, pos: Tensor, cell: Tensor) -> Tensor:
+    def atomic_energies(
+        self, structures: Data, pos: Tensor, cell: Tensor, field: Tensor | None = None
+    ) -> Tensor:
         """Energy of each atom [N] in eV, float64, differentiable in positions and cells.
 
         Args:
             structures: `Data` or `Batch` with `edge_index` and `shift` within the cutoff.
             pos: Positions [N, 3] in Å, in place of those of the structures.
             cell: Cells [B, 3, 3] in Å, likewise.
+            field: Applied electric field [B, 3] in V/Å, where the network takes one.
         """
-        return self._energies(structures, pos, cell, None)
+        return self._energies(structures, pos, cell, field)
 
     def _energies(
         self, structures: Data, pos: Tensor, cell: Tensor, field: Tensor | None

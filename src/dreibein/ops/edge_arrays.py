@@ -76,6 +76,8 @@ def _collect_of(sources: int) -> Any:
     def collect(edges, batch, scale, gradient, strain):  # type: ignore[no-untyped-def]
         """Put dE/dx [N, 3] and dE/d(strain) [B, 3, 3] of all edges, times scale, in place of zeros.
 
+        Receivers are the first len(edges.start) atoms, senders any.
+
         An edge depends on v = x_i - x_j (with its shift), by g = dE/dr u + (1 - u u^T) dE/du / r,
         where dE/du comes from the nine numbers of u; x_i gets g, x_j -g, and a strain v g^T.
         """
@@ -83,7 +85,7 @@ def _collect_of(sources: int) -> Any:
             return
         start, stop, sender, unit = edges.start, edges.stop, edges.sender, edges.unit
         inverses, slope, turned = edges.inverse, edges.gradient, edges.harmonics
-        for i in range(len(batch)):
+        for i in range(len(start)):
             box = batch[i]
             fx, fy, fz = 0.0, 0.0, 0.0
             for e in range(start[i], stop[i]):

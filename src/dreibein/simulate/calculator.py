@@ -38,6 +38,7 @@ class Calculator(AseCalculator):
         skin: Extra radius in Å of the neighbor list kept between calls.
         backend: "auto", "reference" or "fused"; see `dreibein.nn.FrozenPotential`.
         field: Electric field on the atoms [3] in V/Å, as of `Evaluator`.
+        memory: Bytes that an evaluation may take, as of `Evaluator`; None for no limit.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
@@ -51,6 +52,7 @@ class Calculator(AseCalculator):
         skin: float = DEFAULT_SKIN,
         backend: str = "auto",
         field: Sequence[float] = NO_FIELD,
+        memory: float | None = None,
     ) -> None:
         super().__init__()
         if isinstance(potential, str | Path):
@@ -58,7 +60,7 @@ class Calculator(AseCalculator):
 
             potential = load_model(potential, device=device, dtype=dtype)
         if not isinstance(potential, Evaluator):
-            potential = Evaluator(potential, skin=skin, backend=backend, field=field)
+            potential = Evaluator(potential, skin=skin, backend=backend, field=field, memory=memory)
         self.evaluator = potential
         # Properties computed at every call beside the one asked for; an engine that will ask for
         # forces and then stress sets ("forces", "stress") and saves an evaluation.

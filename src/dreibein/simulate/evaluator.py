@@ -41,6 +41,8 @@ class Evaluator:
         field: Electric field on the atoms [3] in V/Å, for a potential that takes one
             (`field_order`): it acts on a charge +e with that force, and energies include it. Then
             the potential is evaluated by autograd.
+        memory: Bytes that an evaluation may take, see `FrozenPotential`, for a potential that is
+            not frozen yet; None for no limit.
 
     Attributes:
         potential: The potential.
@@ -56,14 +58,15 @@ class Evaluator:
         backend: str = "auto",
         alarms: "Alarms | Policy" = "warn",
         field: Sequence[float] = NO_FIELD,
+        memory: float | None = None,
     ) -> None:
         if not skin >= 0.0:
             raise ValueError(f"the neighbor skin is {skin} Å, expected 0 or more")
         self.field = tuple(float(component) for component in field)
         if any(self.field):
-            potential = _without_engine(potential, backend)
+            potential = _without_engine(potential, backend, memory)
         if not isinstance(potential, FrozenPotential):
-            potential = freeze(potential, backend)
+            potential = freeze(potential, backend, memory=memory)
         self.frozen = potential
         self._committee = isinstance(potential, FrozenCommittee)
         self.potential = potential.potential
@@ -183,13 +186,16 @@ class Evaluator:
         structure.cell, structure.pbc = (x.unsqueeze(0).to(structure.z.device) for x in self._box)
 
 
-def _without_engine(potential: "Potential | FrozenPotential", backend: str) -> FrozenPotential:
+def _without_engine(
+    potential: "Potential | FrozenPotential", backend: str, memory: float | None
+) -> FrozenPotential:
     """What evaluates a potential in an electric field.
 
     Raises:
         ValueError: A potential that takes none, or an engine that was asked for by name.
     """
     if isinstance(potential, FrozenPotential):
+        memory = potential.memory
         potential = potential.potential
     if not potential.field_order:
         raise ValueError(
@@ -198,4 +204,4 @@ def _without_engine(potential: "Potential | FrozenPotential", backend: str) -> F
         )
     if backend == "fused":
         raise ValueError("in an electric field potentials are evaluated by autograd, not fused")
-    return freeze(potential, "reference")
+    return freeze(potential, "reference", memory=memory)

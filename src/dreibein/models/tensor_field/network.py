@@ -88,6 +88,11 @@ class TensorField(nn.Module):
         return self.config.cutoff
 
     @property
+    def hops(self) -> int:
+        """Edges from an atom to the farthest that its energy hears."""
+        return self.config.layers
+
+    @property
     def feature_channels(self) -> int:
         """F of `irreps_features`."""
         return self.config.channels

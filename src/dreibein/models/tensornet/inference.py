@@ -7,6 +7,7 @@ stored per edge and channel, and no autograd graph is built.
 
 import logging
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
@@ -46,6 +47,12 @@ _ATOMS_PER_THREAD = 12
 _CACHE_BYTES = 1 << 16
 """Size of one block of features: a few of them and some matrices fit the second-level cache."""
 
+_SPARE = 1.1
+"""Room for pairs over their number, so that a list may grow a little."""
+
+_RESULT_BYTES = 48
+"""Energy, gradient and lists of one atom beside `State` and `Edges`."""
+
 
 @dataclass(frozen=True)
 class TableReport:
@@ -73,8 +80,8 @@ class _Layout:
         batch: Structure of each atom [N].
         kind: Row of each atom's element [N].
         sender: Of each pair [E], sorted by receiver.
-        ptr: First pair of each receiver [N + 1].
-        ranges: Atoms of each thread, the first and one past the last.
+        ptr: First pair of each receiver [N + 1], without those that are heard alone.
+        shares: First atom of each thread and one past its last, [L + 1] by `Share`.
     """
 
     of: tuple[Any, ...]
@@ -82,7 +89,7 @@ class _Layout:
     kind: Numbers
     sender: Numbers
     ptr: Numbers
-    ranges: list[tuple[int, int]]
+    shares: list[tuple[Numbers, Numbers]]
 
     @staticmethod
     def marks(structures: Data) -> tuple[Any, ...]:
@@ -157,8 +164,23 @@ class TensorNetEngine:
         )
         return f"radial tables of {report.knots} knots, {exact}"
 
+    def cost(self) -> tuple[float, float, float]:
+        """Bytes that a call takes for each atom, each that is only heard by others, each pair."""
+        state = _empty_state(1, 1, self._plan.layers, self._channels, self._numpy)
+        ends, *of_pairs = (array.nbytes for array in _empty_edges(1, 1, self._numpy))
+        return (
+            sum(array.nbytes for array in state) + 2 * ends + _RESULT_BYTES,
+            state.m.nbytes + state.kind.nbytes + _RESULT_BYTES,
+            _SPARE * (sum(of_pairs) - ends),
+        )
+
     def __call__(
-        self, structures: Data, *, gradients: bool = True, scale: float = 1.0
+        self,
+        structures: Data,
+        *,
+        gradients: bool = True,
+        scale: float = 1.0,
+        levels: Sequence[int] | None = None,
     ) -> tuple[Numbers, Numbers, Numbers]:
         """Energies of atoms and gradients of their sum.
 
@@ -167,31 +189,40 @@ class TensorNetEngine:
                 receiver, those beyond the cutoff are skipped.
             gradients: Whether they are wanted; zero otherwise.
             scale: Unit of the results, in the network's.
+            levels: Where not all atoms count: how many of them, and how many are within 1, 2, ... L
+                edges of these [L + 1]. Atoms stand in this order, neighbors of the last ones after
+                them, and those of whom no neighbors are listed.
 
         Returns:
-            Energies [N], dE/dx [N, 3] and dE/d(strain) [B, 3, 3], float64.
+            Energies [N], or of those that count, the gradients of their sum dE/dx [N, 3] and
+            dE/d(strain) [B, 3, 3], float64.
 
         Raises:
             ValueError: Neighbors are not sorted by receiver.
         """
         with self._alone:  # its arrays serve one call at a time
-            return self._evaluate(structures, gradients, scale)
+            return self._evaluate(structures, gradients, scale, levels)
 
     def _evaluate(
-        self, structures: Data, gradients: bool, scale: float
+        self, structures: Data, gradients: bool, scale: float, levels: Sequence[int] | None
     ) -> tuple[Numbers, Numbers, Numbers]:
         here = self._layout
-        if here is None or not here.holds(structures):
+        if levels is not None:
+            here = self._lay_out(structures, levels)
+        elif here is None or not here.holds(structures):
             here = self._layout = self._lay_out(structures)
-        state, edges = self._room(len(here.batch), len(here.sender))
+        atoms = len(here.ptr) - 1
+        state, edges = self._room(atoms, len(here.batch), len(here.sender))
+        if levels is not None:
+            _clear(state, levels)
         state.kind[:] = here.kind
         state.charge[:] = 1.0
         if "charge" in structures:
-            state.charge[:] += (self._charge_scale * structures.charge.numpy())[here.batch]
+            state.charge[:] += (self._charge_scale * structures.charge.numpy())[here.batch[:atoms]]
         pos, cells = structures.pos.numpy(), structures.cell.reshape(-1, 3, 3).numpy()
         pairs = (pos, cells, here.batch, here.ptr, here.sender, structures.shift.numpy())
         plan = self._plan._replace(forces=gradients)
-        self._scratch(len(here.ranges))
+        self._scratch(len(here.shares))
         meeting = np.zeros(1, np.int64)
         arguments = (self._weights, state, edges, pairs, self._grid)
         if not all_passes.overloads:
@@ -201,22 +232,24 @@ class TensorNetEngine:
             )
 
         def run(number: int) -> None:
-            share = Share(*here.ranges[number], len(here.ranges), meeting)
+            share = Share(*here.shares[number], len(here.shares), meeting)
             all_passes(*arguments, self._work[number], plan, share)
 
-        waiting = [self._threads.submit(run, number) for number in range(1, len(here.ranges))]
-        if here.ranges:
+        waiting = [self._threads.submit(run, number) for number in range(1, len(here.shares))]
+        if here.shares:
             run(0)
         for one in waiting:
             one.result()
         gradient, strain = np.zeros(pos.shape), np.zeros(cells.shape)
         if gradients:
             collect(edges, here.batch, scale, gradient, strain)
-        return scale * state.energy.astype(np.float64), gradient, strain
+        energies = state.energy if levels is None else state.energy[: levels[0]]
+        return scale * energies.astype(np.float64), gradient, strain
 
-    def _lay_out(self, structures: Data) -> "_Layout":
+    def _lay_out(self, structures: Data, levels: Sequence[int] | None = None) -> "_Layout":
         batch, _ = batch_index(structures)
-        atoms, (sender, receiver) = len(batch), structures.edge_index.numpy()
+        levels = levels or (len(batch),) * (self._plan.layers + 1)
+        atoms, (sender, receiver) = levels[-1], structures.edge_index.numpy()
         if (receiver[1:] < receiver[:-1]).any():
             raise ValueError(
                 "the neighbor list is not sorted by receiver; take it from "
@@ -230,7 +263,7 @@ class TensorNetEngine:
             kind=self._row_of[structures.z.numpy()],
             sender=sender,
             ptr=ptr,
-            ranges=split_rows(ptr, threads),
+            shares=_shares(ptr, levels, threads),
         )
 
     @property
@@ -241,17 +274,20 @@ class TensorNetEngine:
             self._pool = asked, ThreadPoolExecutor(asked, thread_name_prefix="dreibein")
         return self._pool[1]
 
-    def _room(self, atoms: int, candidates: int) -> tuple[State, Edges]:
-        """Arrays for so many atoms and edges, kept from call to call."""
-        if self._state is None or len(self._state.kind) != atoms:
-            self._state = _empty_state(atoms, self._plan.layers, self._channels, self._numpy)
+    def _room(self, atoms: int, heard: int, candidates: int) -> tuple[State, Edges]:
+        """Arrays for so many atoms, with those heard alone, and edges; kept from call to call."""
+        state = self._state
+        if state is None or (len(state.energy), len(state.kind)) != (atoms, heard):
+            self._state = state = None  # before there is another
+            sizes = atoms, heard, self._plan.layers, self._channels
+            self._state = state = _empty_state(*sizes, self._numpy)
         if (
             self._edges is None
             or len(self._edges.start) != atoms
             or (len(self._edges.sender) < candidates)
         ):
-            self._edges = _empty_edges(atoms, int(1.1 * candidates) + 64, self._numpy)
-        return self._state, self._edges
+            self._edges = _empty_edges(atoms, int(_SPARE * candidates) + 64, self._numpy)
+        return state, self._edges
 
     def _scratch(self, threads: int) -> None:
         """Scratch of so many threads, and their pool."""
@@ -264,12 +300,33 @@ class TensorNetEngine:
         return len(self._weights.out_bias)
 
 
-def _empty_state(atoms: int, layers: int, channels: int, dtype: type) -> State:
+def _shares(ptr: Numbers, levels: Sequence[int], threads: int) -> list[tuple[Numbers, Numbers]]:
+    """Of each thread its first atom and one past its last, by level."""
+    ranges = [split_rows(ptr[: count + 1], threads) for count in levels]
+    found = []
+    for number in range(max(map(len, ranges))):
+        own = [r[number] if number < len(r) else (0, 0) for r in ranges]
+        first, last = np.array(own, dtype=np.int64).T
+        found.append((np.ascontiguousarray(first), np.ascontiguousarray(last)))
+    return found
+
+
+def _clear(state: State, levels: Sequence[int]) -> None:
+    """Zero what no pass writes and a later one reads: gradients where none arrives."""
+    layers = len(levels) - 1
+    for layer in range(layers):
+        beyond = levels[layers - 1 - layer]
+        state.m[layer][:, beyond:] = 0.0
+        state.d[layer][:, beyond:] = 0.0
+    state.to_y[:, levels[0] :] = 0.0
+
+
+def _empty_state(atoms: int, heard: int, layers: int, channels: int, dtype: type) -> State:
     lanes = lane_count(dtype)
     chunks = channels // lanes
 
-    def features(*many: int) -> Numbers:
-        return aligned(*many, chunks, atoms, 9, lanes, dtype=dtype)
+    def features(*many: int, rows: int = atoms) -> Numbers:
+        return aligned(*many, chunks, rows, 9, lanes, dtype=dtype)
 
     def rows(width: int) -> Numbers:
         return aligned(atoms, width * channels, dtype=dtype)
@@ -284,11 +341,11 @@ def _empty_state(atoms: int, layers: int, channels: int, dtype: type) -> State:
         scale=aligned(layers, chunks, atoms, lanes, dtype=dtype),
         x=features(layers),
         y=features(layers),
-        m=features(layers),
+        m=features(layers, rows=heard),
         d=features(layers),
         to_y=features() if layers else np.empty((chunks, 0, 9, lanes), dtype),
         energy=np.empty(atoms, dtype),
-        kind=np.empty(atoms, np.int64),
+        kind=np.empty(heard, np.int64),
         charge=np.empty(atoms, dtype),
     )
 

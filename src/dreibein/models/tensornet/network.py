@@ -261,6 +261,11 @@ class TensorNet(nn.Module):
         return self.config.cutoff
 
     @property
+    def hops(self) -> int | None:
+        """Edges from an atom to the farthest that its energy hears; None: charges have no end."""
+        return None if self.config.charge_channels else self.config.layers + 1
+
+    @property
     def feature_channels(self) -> int:
         """F of `irreps_features`."""
         return self.config.channels

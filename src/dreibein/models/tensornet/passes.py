@@ -117,11 +117,11 @@ class State(NamedTuple):
         scale: 1 / (|X|^2 + 1) [L, C, N, V].
         x: Normalised features [L, C, N, 9, V].
         y: Mixed features that neighbors listen to [L, C, N, 9, V].
-        m: Messages; on the way back, gradients with respect to them [L, C, N, 9, V].
+        m: Messages; on the way back, gradients with respect to them [L, C, N or more, 9, V].
         d: Updates; on the way back, gradients with respect to the layer's result [L, C, N, 9, V].
         to_y: Gradients with respect to y [C, N, 9, V].
         energy: [N].
-        kind: Row of each atom's element [N].
+        kind: Row of each atom's element, those included that are heard alone [N or more].
         charge: 1 + charge_scale Q of each atom's structure [N].
     """
 
@@ -167,17 +167,17 @@ class Work(NamedTuple):
 
 
 class Share(NamedTuple):
-    """What one thread does.
+    """What one thread does: in a pass it takes its atoms among those within h edges of the first.
 
     Attributes:
-        first: Its first atom.
-        last: One past its last atom.
+        first: Its first atom [L + 1], by h.
+        last: One past its last atom [L + 1].
         threads: How many threads there are.
         meeting: Counts arrivals, [1] int64, zero at the start, one for all threads.
     """
 
-    first: int
-    last: int
+    first: Numbers
+    last: Numbers
     threads: int
     meeting: Numbers
 
@@ -317,6 +317,9 @@ def _passes_of(sources: int) -> Any:
     def all_passes(weights, state, edges, pairs, grid, work, plan, share):  # type: ignore[no-untyped-def]
         """One thread's share of energies and gradients: every pass, meeting the others in between.
 
+        With L layers the energies of the atoms at h = 0 need the embedding up to h = L, and layer l
+        up to h = L - 1 - l; its way back goes one edge farther, where gradients are zero before.
+
         Args:
             weights: `Weights`.
             state: `State`.
@@ -329,16 +332,19 @@ def _passes_of(sources: int) -> Any:
         """
         if sources < 0:  # never; named here so that it marks the kept code, see `ops.sources`
             return
-        first, last = share.first, share.last
+        firsts, lasts, layers = share.first, share.last, plan.layers
+        first, last = firsts[layers], lasts[layers]
         cutoff, knots, stretch, envelope = grid
         find_edges(edges, pairs, cutoff, knots, stretch, envelope, first, last)
         embedding_pass(weights, state, edges, work, plan, first, last)
-        for layer in range(plan.layers):
+        for layer in range(layers):
             meet(share.meeting, share.threads)
+            first, last = firsts[layers - 1 - layer], lasts[layers - 1 - layer]
             layer_pass(weights, state, edges, work, plan, layer, first, last)
         if plan.forces:
-            for layer in range(plan.layers - 1, -1, -1):
+            for layer in range(layers - 1, -1, -1):
                 meet(share.meeting, share.threads)
+                first, last = firsts[layers - layer], lasts[layers - layer]
                 back_pass(weights, state, edges, work, plan, layer, first, last)
 
     return all_passes

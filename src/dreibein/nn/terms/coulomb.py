@@ -99,6 +99,8 @@ class Coulomb(Term):
         self.config = config
         self.cutoff = config.range
         self.needs_charges = config.charges == "network"
+        pairs = config.method == "reaction_field" and not self.needs_charges
+        self.hops = 1 if pairs else None
         if isinstance(config.charges, dict):
             found = by_symbol(config.charges, self.elements, "coulomb: charges")
             self.table("element_charges", found)

@@ -57,6 +57,7 @@ class DispersionD2(Term):
         ValueError: An element without a coefficient.
     """
 
+    hops = 1
     coefficients: Tensor
     radii: Tensor
 

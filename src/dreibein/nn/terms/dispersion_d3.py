@@ -51,6 +51,7 @@ class DispersionD3(Term):
         elements: Atomic numbers that occur.
     """
 
+    hops = 2  # a pair's coefficient depends on the neighbors of both
     c6: Tensor
     reference_counts: Tensor
     radii: Tensor

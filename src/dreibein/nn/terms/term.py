@@ -104,10 +104,12 @@ class Term(nn.Module):
         config: Its hyperparameters, with `term` its name.
         cutoff: Range in Å of the neighbor list that it needs; 0 for none.
         needs_charges: Whether the network must predict charges.
+        hops: Edges from an atom to the farthest that its energy hears; None where that has no end.
     """
 
     cutoff: float = 0.0
     needs_charges: bool = False
+    hops: int | None = None
     row_of: Tensor
 
     def __init__(self, elements: Sequence[int]) -> None:

@@ -73,6 +73,7 @@ class ZBL(Term):
     1.52
     """
 
+    hops = 1
     lengths: Tensor
     reach: Tensor
 
