@@ -24,7 +24,7 @@ from dreibein.systems.graphs import batch_index
 
 __all__ = ["Part", "Parts", "Reach"]
 
-_BLOCK = 1 << 20  # pairs measured at a time
+_BLOCK = 1 << 16  # pairs measured at a time: a few MiB
 
 _Integers = NDArray[np.int64]
 _Flags = NDArray[np.bool_]
