@@ -16,6 +16,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from dreibein.label import LabelConfig, Labels, generate_labels, make_method
+from dreibein.label.methods import Level
 from dreibein.label.partial import PartialResults, partial_folder
 from dreibein.label.workers import label_frames
 
@@ -288,7 +289,7 @@ def test_labels_that_are_no_numbers_count_as_failures(monkeypatch):
     water.info |= {"charge": 0, "spin": 1}
     spoilt = water.positions.copy()
     spoilt[0, 0] = np.nan
-    good, bad = label_frames([(water, water.positions), (water, spoilt)], "GFN2-xTB")
+    good, bad = label_frames([(water, water.positions), (water, spoilt)], Level("GFN2-xTB"))
     assert np.isfinite(good.energy)
     assert isinstance(bad, str)
 

@@ -234,20 +234,21 @@ class FrozenPotential:
                 needs more, or one structure does and what is computed (or the potential) permits
                 no parts.
         """
-        wanted = frozenset(compute)
+        names = tuple(compute)
+        wanted = frozenset(names)
         if self.memory is None:
-            return self._at_once(structures, wanted)
+            return self._at_once(structures, names)
         cost = self._cost(self._engine_serves(structures) and wanted <= FUSED_OUTPUTS)
         pairs = structures.edge_index.shape[1]
         if cost.of(len(structures.z), pairs, pairs) <= self.memory:
-            return self._at_once(structures, wanted)
-        return self._within(self.memory, cost, structures, wanted)
+            return self._at_once(structures, names)
+        return self._within(self.memory, cost, structures, names)
 
     def _within(
-        self, limit: float, cost: Cost, structures: Data, wanted: frozenset[str]
+        self, limit: float, cost: Cost, structures: Data, names: tuple[str, ...]
     ) -> dict[str, Tensor]:
         """The same in groups of structures, and in parts of one, that fit a limit in bytes."""
-        parts = Parts(structures)
+        parts, wanted = Parts(structures), frozenset(names)
         cutoff = float(self.potential.network.cutoff)  # type: ignore[arg-type]
         costs = structure_costs(parts, cutoff, cutoff == self.potential.cutoff, cost)
         bounds = groups(costs, limit)
@@ -260,7 +261,7 @@ class FrozenPotential:
         for first, last in bounds:
             whole = parts.together(first, last)
             if sum(costs[first:last]) <= limit:
-                found.append(self._at_once(parts.take(whole), wanted))
+                found.append(self._at_once(parts.take(whole), names))
                 count, atoms = count + 1, atoms + len(whole.atoms)
                 continue
             if not wanted <= FUSED_OUTPUTS:
@@ -311,14 +312,16 @@ class FrozenPotential:
             self._costs[engine] = cost_of(self.potential, of_engine)
         return self._costs[engine]
 
-    def _at_once(self, structures: Data, wanted: frozenset[str]) -> dict[str, Tensor]:
-        targets = wanted & self._targets
-        if self._engine is not None and targets and wanted != targets:
-            found = self.potential(structures, compute=tuple(targets))
-            return found | self._at_once(structures, wanted - targets)
+    def _at_once(self, structures: Data, names: tuple[str, ...]) -> dict[str, Tensor]:
+        wanted = frozenset(names)
+        targets = tuple(name for name in names if name in self._targets)
+        if self._engine is not None and targets and wanted != frozenset(targets):
+            rest = tuple(name for name in names if name not in self._targets)
+            found = self.potential(structures, compute=targets)
+            return found | self._at_once(structures, rest)
         if not (self._engine_serves(structures) and wanted <= FUSED_OUTPUTS):
             with self._sums():
-                return self.potential(structures, compute=tuple(wanted))
+                return self.potential(structures, compute=names)
         return _results(structures, wanted, *self._fused(structures, _differentiate(wanted)))
 
     def _owned(self, structures: Data, levels: Sequence[int], wanted: frozenset[str]) -> Gradients:
