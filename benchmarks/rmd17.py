@@ -4,9 +4,8 @@
     python benchmarks/rmd17.py ethanol --data FOLDER -o … --alone         the 950 frames alone
 
 The recipe: label the 950 frames by GFN2-xTB, train networks on what it lacks of PBE, sample new
-geometries at 500 K by dynamics of GFN2-xTB with that correction, which labels them too, train one
-network on those and the 950 frames together, and polish it: a few epochs at a low learning rate
-with energies weighted 30 times. Nothing but the 950 + 50 frames of split 01 (the
+geometries at 500 K by dynamics of GFN2-xTB with that correction, which labels them too, and train
+one network on those and the 950 frames together. Nothing but the 950 + 50 frames of split 01 (the
 last 50 validate every training) is of the reference level; the 1000 test frames are read once, at
 the end. Every step is a command that is printed before it runs; a step whose result is there is
 passed over, an interrupted one goes on. Wall times of the steps and the curves of validation
@@ -76,8 +75,7 @@ def main() -> None:
     parser.add_argument("--correcting", type=int, default=200, help="epochs of each of them")
     parser.add_argument("--frames", type=int, default=16000, help="frames of the corrected method")
     parser.add_argument("--trajectories", type=int, default=80, help="that they are taken from")
-    parser.add_argument("--epochs", type=int, default=12, help="of the last training")
-    parser.add_argument("--polishing", type=int, default=3, help="epochs with energies weighted")
+    parser.add_argument("--epochs", type=int, default=20, help="of the last training")
     parser.add_argument("--batch-size", type=int, default=8, help="of the last training")
     parser.add_argument("--alone", action="store_true", help="from the 950 frames alone")
     options = parser.parse_args()
@@ -89,21 +87,16 @@ def main() -> None:
     run("frames", convert, frames, clock)
     sources = [] if options.alone else ["--data", corrected(options, frames, clock)]
     name = f"{options.molecule}{'-alone' if options.alone else ''}"
-    first, folder = options.output / f"{name}-first", options.output / name
+    folder = options.output / name
     command = [
         *("train", *TRAINING, *sources, "--data", f"{frames}@:{TRAINED}"),
-        *("--validation", f"{frames}@{TRAINED}:"),
+        *("--validation", f"{frames}@{TRAINED}:", "--test", test),
         *("--set", f"training.batch_size={options.batch_size}"),
+        *("--set", f"training.epochs={options.epochs}", "-o", folder),
     ]
-    epochs = ["--set", f"training.epochs={options.epochs}"]
-    run("training", [*command, *epochs, "-o", first], first, clock)
-    polish = [
-        *("--from", first, "--test", test, "--set", f"training.epochs={options.polishing}"),
-        *("--set", "training.lr=2e-4", "--set", "training.losses.energy.weight=30", "-o", folder),
-    ]
-    run("polish", [*command, *polish], folder, clock)
+    run("training", command, folder, clock)
     errors = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["metrics"]
-    runs = {"training": first, "polish": folder}
+    runs = {"training": folder}
     if not options.alone:
         runs = members(options.output / f"{options.molecule}-correction") | runs
     record = {
@@ -193,9 +186,7 @@ def draw(molecule: str, folder: Path) -> Path:
         record, begin = json.loads(path.read_text(encoding="utf-8")), 0.0
         for step, points in record["curves"].items():
             minutes = [(begin + p["seconds"]) / 60 for p in points]
-            label = {"training": "the network", "polish": "polished"}.get(
-                step, f"{step} of GFN2-xTB, differences"
-            )
+            label = "the network" if step == "training" else f"{step} of GFN2-xTB, differences"
             axes.plot(minutes, [p[ERRORS[1]] for p in points], label=label)
             begin += points[-1]["seconds"] if points else 0.0
     axes.set(yscale="log", xlabel="minutes of training", ylabel="validation: forces, MAE / meV/Å")
