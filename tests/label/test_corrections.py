@@ -89,6 +89,15 @@ def test_an_ensemble_corrects_by_its_mean(tmp_path):
     assert np.abs(single[0] - single[1]).max() > 1e-3
 
 
+def test_a_file_that_was_written_again_is_read_again(tmp_path):
+    (atoms,) = water()
+    path = str(save_model(network(seed=0), tmp_path / "model.safetensors"))
+    before, name = labels(atoms, CHEAP, path).energy, make_method(CHEAP, path).name
+    save_model(network(seed=1), path)
+    assert abs(labels(atoms, CHEAP, path).energy - before) > 1e-3
+    assert make_method(CHEAP, path).name != name
+
+
 @pytest.mark.parametrize("level", [None, "PBE", "PBE minus GFN1-xTB"])
 def test_a_network_of_other_labels_is_refused(tmp_path, level):
     path = str(save_model(network(level=level), tmp_path / "model.safetensors"))

@@ -33,7 +33,7 @@ class CorrectedMethod:
 
     def __init__(self, base: Method, correction: str) -> None:
         self._base = base
-        self._potential, self.digest = _frozen(correction)
+        self._potential, self.digest = _frozen(correction, _changed(correction))
         high = high_level(self._potential.potential.card.get("level_of_theory"), base.name)
         if high is None:
             raise ValueError(
@@ -109,15 +109,26 @@ class CorrectedCalculation:
         return {name: values[name].numpy() for name in names}
 
 
-@lru_cache(maxsize=2)
-def _frozen(path: str) -> tuple[Any, str]:
-    """The potential of a path, and the hash of its files; once for each process."""
-    from dreibein.models import load_model
+def _files(path: str) -> list[Path]:
+    """Model files of a path, one or those of an ensemble."""
     from dreibein.models.storage import ensemble_members, model_file
+
+    members = ensemble_members(path)
+    return [model_file(member) for member in (members if len(members) > 1 else [path])]
+
+
+def _changed(path: str) -> tuple[int, ...]:
+    """When the files were written, so that what is kept of others is not taken for them."""
+    return tuple(file.stat().st_mtime_ns for file in _files(path))
+
+
+@lru_cache(maxsize=2)
+def _frozen(path: str, changed: tuple[int, ...]) -> tuple[Any, str]:
+    """The potential of a path, and the hash of its files; once for each process and state."""
+    from dreibein.models import load_model
     from dreibein.nn import freeze
 
     digest = hashlib.sha256()
-    members = ensemble_members(path)
-    for member in members if len(members) > 1 else [Path(path)]:
-        digest.update(model_file(member).read_bytes())
+    for file in _files(path):
+        digest.update(file.read_bytes())
     return freeze(load_model(path)), digest.hexdigest()
