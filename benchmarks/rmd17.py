@@ -80,13 +80,13 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true", help="from the 950 frames alone")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    clock = Clock(options.output / f"{options.molecule}_seconds.json")
+    name = f"{options.molecule}{'-alone' if options.alone else ''}"
+    clock = Clock(options.output / f"{name}_seconds.json")
     train, test = (options.data / f"rmd17_{options.molecule}_{s}_01.npz" for s in ("train", "test"))
     frames = options.output / f"{options.molecule}.extxyz"
     convert = ["convert", train, frames, "--level-of-theory", "PBE/def2-SVP"]
     run("frames", convert, frames, clock)
     sources = [] if options.alone else ["--data", corrected(options, frames, clock)]
-    name = f"{options.molecule}{'-alone' if options.alone else ''}"
     folder = options.output / name
     command = [
         *("train", *TRAINING, *sources, "--data", f"{frames}@:{TRAINED}"),
