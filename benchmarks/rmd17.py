@@ -40,6 +40,7 @@ SMILES = {
 }
 TRAINING = [
     *("--preset", "medium", "--set", "model.cutoff=4.5", "--set", "model.knots=128"),
+    *("--set", "training.lr=2e-3"),
 ]
 ERRORS = ("val_energy_mae_mev", "val_forces_mae_mev_per_a")
 TRAINED = 950  # of the 1000 frames; the others validate

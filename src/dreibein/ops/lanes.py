@@ -21,6 +21,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,6 +35,7 @@ _LANE = ir.IntType(32)
 _FLAGS = ("contract", "nsz", "arcp")  # a product and a sum may become one fused multiply-add
 
 
+@lru_cache(maxsize=1)  # asking takes as long as a matrix product
 def vector_bytes() -> int:
     """Width of the processor's vector registers in bytes."""
     return 64 if binding.get_host_cpu_features().get("avx512f", False) else 32
@@ -273,6 +275,15 @@ class Lanes:
         """The largest multiple of a step in a count."""
         by = ir.Constant(_INDEX, step)
         return Integer(self, self.builder.mul(self.builder.udiv(count.value, by), by))
+
+    def zero(self) -> Integer:
+        """The index 0."""
+        return Integer(self, self.index(0))
+
+    def chunk(self, channel: Integer) -> Integer:
+        """Number of the vector that begins with a channel."""
+        size = ir.Constant(_INDEX, self.size)
+        return Integer(self, self.builder.udiv(channel.value, size))
 
     @contextmanager
     def loop(

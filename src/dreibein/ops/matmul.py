@@ -6,12 +6,13 @@ Here they are packed once, [N / V, K, V] (V channels of one instruction side by 
 by 10 loads a step), by 2 V where there are 16.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
 
-from dreibein.ops.lanes import Array, Integer, Lanes, lane_count, lane_kernel, vector_bytes
+from dreibein.ops.lanes import Array, Integer, Lanes, Vector, lane_count, lane_kernel, vector_bytes
 from dreibein.ops.workspaces import realigned
 
 ROWS = (6, 3, 1)
@@ -30,58 +31,109 @@ def pack(weights: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 @numba.njit(nogil=True, error_model="numpy")
+def pack_again(weights, forward, back):  # type: ignore[no-untyped-def]
+    """Matrices W [M, N, K] of out = W x, packed for W x and for the way back, W^T g.
+
+    What training does once a step, into memory that it keeps: `forward` [M, N / V, K, V] and
+    `back` [M, K / V, N, V].
+    """
+    lanes = forward.shape[3]
+    for m in range(weights.shape[0]):
+        for n in range(forward.shape[1]):
+            for k in range(forward.shape[2]):
+                for v in range(lanes):
+                    forward[m, n, k, v] = weights[m, n * lanes + v, k]
+        for k in range(back.shape[1]):
+            for n in range(back.shape[2]):
+                for v in range(lanes):
+                    back[m, k, n, v] = weights[m, n, k * lanes + v]
+
+
+Term = Callable[[Integer, Integer, Integer, int, int], tuple[list[Vector], list[Vector]]]
+
+
+def _over_tiles(
+    lanes: Lanes, out: Array, first: Integer, rows: Integer, terms: Integer, term: Term, onto: bool
+) -> None:
+    """Emit out = sum over k of left times right, by tiles that stay in registers.
+
+    Args:
+        lanes: Emits.
+        out: Rows first ... first + rows of it are set; its columns are whole vectors.
+        first: See `out`.
+        rows: See `out`.
+        terms: How many k there are.
+        term: Of k, a row, a column, a height and a width: `width` vectors of columns, and `height`
+            factors of rows.
+        onto: Add to what `out` holds.
+    """
+    wide, columns = WIDE * lanes.size, out.extent(1)
+    row, start = first, lanes.zero()
+    for height in ROWS:
+        last, column = first + lanes.whole(rows, height), start
+        for width, end in ((WIDE, lanes.whole(columns, wide)), (1, columns)):
+            step = width * lanes.size
+            with lanes.loop(column, end, step) as c, lanes.loop(row, last, height) as r:
+                places = [(r + h, c + w * lanes.size) for h in range(height) for w in range(width)]
+                sums = [lanes.variable(out.load(*at) if onto else 0.0) for at in places]
+                with lanes.loop(0, terms) as k:
+                    right, left = term(k, r, c, height, width)
+                    for n, total in enumerate(sums):
+                        total.add(left[n // width] * right[n % width])
+                for at, total in zip(places, sums, strict=True):
+                    out.store(total.value, *at)
+            column = end
+        row = last
+
+
+def _product(x: Array, packed: Array) -> Term:
+    def term(
+        k: Integer, row: Integer, column: Integer, height: int, width: int
+    ) -> tuple[list[Vector], list[Vector]]:
+        chunk = x.lanes.chunk(column)
+        right = [packed.load(chunk + w, k) for w in range(width)]
+        return right, [x.splat(row + h, k) for h in range(height)]
+
+    return term
+
+
+@lane_kernel
+def _matmul(
+    lanes: Lanes, x: Array, packed: Array, out: Array, first: Integer, rows: Integer
+) -> None:
+    _over_tiles(lanes, out, first, rows, packed.extent(1), _product(x, packed), onto=False)
+
+
+@lane_kernel
+def _add_product(lanes: Lanes, x: Array, packed: Array, out: Array) -> None:
+    rows = out.extent(0)
+    _over_tiles(lanes, out, lanes.zero(), rows, packed.extent(1), _product(x, packed), onto=True)
+
+
+@lane_kernel
+def _add_outer(lanes: Lanes, left: Array, right: Array, out: Array) -> None:
+    def term(
+        k: Integer, row: Integer, column: Integer, height: int, width: int
+    ) -> tuple[list[Vector], list[Vector]]:
+        vectors = [right.load(k, column + w * lanes.size) for w in range(width)]
+        return vectors, [left.splat(k, row + h) for h in range(height)]
+
+    _over_tiles(lanes, out, lanes.zero(), out.extent(0), left.extent(0), term, onto=True)
+
+
+@numba.njit(nogil=True, error_model="numpy")
 def matmul(x, packed, out, first, rows):  # type: ignore[no-untyped-def]
     """Out = x W for rows first ... first + rows of x and out, W packed."""
-    column, columns = 0, packed.shape[0]
-    wide = columns - columns % WIDE
-    row, last = first, first + rows
-    tall = first + rows - rows % 6
-    if wide > 0:
-        _tiles_6_wide(x, packed, out, row, tall, column, wide)
-    if columns - wide >= 2:
-        _tiles_6x2(x, packed, out, row, tall, wide, wide + 2)
-        wide += 2
-    if columns > wide:
-        _tiles_6x1(x, packed, out, row, tall, wide, columns)
-    wide = columns - columns % 4
-    if last - tall >= 3:
-        if wide > 0:
-            _tiles_3x4(x, packed, out, tall, tall + 3, 0, wide)
-        if columns > wide:
-            _tiles_3x1(x, packed, out, tall, tall + 3, wide, columns)
-        tall += 3
-    if last > tall:
-        if wide > 0:
-            _tiles_1x4(x, packed, out, tall, last, 0, wide)
-        if columns > wide:
-            _tiles_1x1(x, packed, out, tall, last, wide, columns)
+    _matmul(x, packed, out, first, rows)
 
 
-def _tiles(height: int, width: int) -> Any:
-    """A kernel over tiles of `height` rows and `width` vectors of columns."""
-
-    def tiles(
-        lanes: Lanes, x: Array, packed: Array, out: Array, first: Integer, last: Integer,
-        begin: Integer, end: Integer,
-    ) -> None:  # fmt: skip
-        with lanes.loop(begin, end, width) as column, lanes.loop(first, last, height) as row:
-            sums = [[lanes.variable() for _ in range(width)] for _ in range(height)]
-            sides = [packed.row(column + w) for w in range(width)]
-            rows = [x.row(row + h) for h in range(height)]
-            with lanes.loop(0, packed.extent(1)) as k:
-                right = [side.at(k * lanes.size).load(0) for side in sides]
-                for line, left in zip(sums, rows, strict=True):
-                    factor = left.at(k).splat(0)
-                    for total, vector in zip(line, right, strict=True):
-                        total.add(factor * vector)
-            for h, line in enumerate(sums):
-                for w, total in enumerate(line):
-                    out.store(total.value, row + h, (column + w) * lanes.size)
-
-    tiles.__name__ = f"tiles_{height}x{width}"
-    return lane_kernel(tiles)
+@numba.njit(nogil=True, error_model="numpy")
+def add_product(x, packed, out):  # type: ignore[no-untyped-def]
+    """Out += x W, W packed."""
+    _add_product(x, packed, out)
 
 
-_tiles_6_wide, _tiles_6x2, _tiles_6x1 = _tiles(6, WIDE), _tiles(6, 2), _tiles(6, 1)
-_tiles_3x4, _tiles_3x1 = _tiles(3, 4), _tiles(3, 1)
-_tiles_1x4, _tiles_1x1 = _tiles(1, 4), _tiles(1, 1)
+@numba.njit(nogil=True, error_model="numpy")
+def add_outer(left, right, out):  # type: ignore[no-untyped-def]
+    """Out += left^T right, a sum over their rows; rows of `out` are whole vectors."""
+    _add_outer(left, right, out)

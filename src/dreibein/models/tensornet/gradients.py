@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dreibein.models.tensornet.filters import table_of
 from dreibein.models.tensornet.steps import Weights
 from dreibein.models.tensornet.training import Piece, PieceWork
 from dreibein.ops.lanes import lane_count
 from dreibein.ops.splines import RadialGrid
-from dreibein.ops.workspaces import borrow, borrowed, give_back
+from dreibein.ops.workspaces import Workspace, borrow, borrowed, give_back
 from dreibein.systems.graphs import Graph
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def energies_and_pull(network: "TensorNet", graph: Graph) -> tuple[Tensor, Tenso
             differentiated by.
     """
     tensors = trained_tensors(network)
-    settings = _Settings(network, graph)
+    settings = _Settings(network, graph, tuple(tensors))
     found = _EnergiesAndPull.apply(settings, *tensors.values())
     return found[0], found[1]
 
@@ -90,12 +91,11 @@ def trained_tensors(network: "TensorNet") -> dict[str, Tensor]:
     receivers = torch.addmm(embedding.pair.bias, weight, left.T)
     senders = weight @ right.T
     features = network.radial(grid.nodes.to(weight))
-    origin = grid.taps(weight.new_zeros(1))[1][0]
-    origin = origin * float(network.config.self_loops)
+    loops = float(network.config.self_loops)
 
     def table(filters: torch.nn.Module) -> tuple[Tensor, Tensor]:
-        control = grid.coefficients(filters(features)).unflatten(1, (3, channels))
-        return control, torch.tensordot(origin, control[: len(origin)], 1)
+        control, here = table_of(filters, grid, features)
+        return control, loops * here
 
     first, here = table(embedding.distance)
     gate = embedding.gate
@@ -127,27 +127,27 @@ def _named(name: str, module: torch.nn.Module) -> dict[str, Tensor]:
 class _Settings:
     """What does not change in a step: sizes, the grid, the pieces of the batch."""
 
-    def __init__(self, network: "TensorNet", graph: Graph) -> None:
+    def __init__(self, network: "TensorNet", graph: Graph, names: tuple[str, ...]) -> None:
         config = network.config
         assert network.grid is not None
         self.grid: RadialGrid = network.grid
         self.envelope, self.chiral = config.envelope, config.symmetry == "SO(3)"
         self.eps = (network.embedding.norm.eps, network.out_norm.eps)
-        self.names = Weights.names(config.layers)
+        self.names = names
         self.layers, self.dtype = config.layers, graph.vectors.dtype
         self.vectors = graph.vectors.detach().contiguous().numpy()
         self.threads = torch.get_num_threads()
         self.pieces = list(_pieces(network, graph, self.threads))
 
-    def weights(self, tensors: tuple[Tensor, ...]) -> Weights:
-        """The tensors by name, also as arrays."""
+    def weights(self, tensors: tuple[Tensor, ...], memory: Workspace) -> Weights:
+        """The tensors by name, also packed."""
         named = {n: t.detach().contiguous() for n, t in zip(self.names, tensors, strict=True)}
-        return Weights(named, {n: t.numpy() for n, t in named.items()}, self.layers)
+        return Weights(named, memory)
 
     def work(self, piece: Piece, weights: Weights) -> PieceWork:
         """The pass over a piece, with memory of its own."""
-        memory = borrow(self.dtype)
-        return PieceWork(piece, weights, memory, chiral=self.chiral, eps=self.eps)
+        memory, fixed = borrow(self.dtype), {"chiral": self.chiral, "eps": self.eps}
+        return PieceWork(piece, weights, memory, layers=self.layers, **fixed)
 
 
 def _pieces(network: "TensorNet", graph: Graph, threads: int) -> Any:
@@ -179,18 +179,19 @@ def _pieces(network: "TensorNet", graph: Graph, threads: int) -> Any:
 class _Kept:
     """Arrays of the way forward and back; they go back to the pool with the autograd graph."""
 
-    def __init__(self, works: list[PieceWork]) -> None:
-        self.works = works
+    def __init__(self, works: list[PieceWork], packed: Workspace) -> None:
+        self.works, self.packed = works, packed
 
     def __del__(self) -> None:
-        for work in self.works:
-            give_back(work.keep)
+        for memory in (self.packed, *(work.keep for work in self.works)):
+            give_back(memory)
 
 
 class _EnergiesAndPull(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, settings: _Settings, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        weights = settings.weights(tensors)
+        packed = borrow(settings.dtype)
+        weights = settings.weights(tensors, packed)
         works = [settings.work(piece, weights) for piece in settings.pieces]
         kind = settings.vectors.dtype
         energies = np.empty(settings.pieces[-1].atoms.stop, kind)
@@ -203,7 +204,7 @@ class _EnergiesAndPull(torch.autograd.Function):
                 work.energies_and_pull(energies[atoms], pull[edges])
 
         in_threads(evaluate, min(settings.threads, len(works)))
-        ctx.settings, ctx.kept = settings, _Kept(works)
+        ctx.settings, ctx.kept = settings, _Kept(works, packed)
         return torch.from_numpy(energies), torch.from_numpy(pull)
 
     @staticmethod

@@ -9,47 +9,57 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor
 
-from dreibein.ops.atom_passes import PARTS, SILU, SILU_BACK, Pass, compiled
+from dreibein.ops.atom_passes import SILU, SILU_BACK, Pass, compiled
+from dreibein.ops.lanes import lane_count
 from dreibein.ops.layer_norm import (
     norm_back_kernel,
     norm_kernel,
     norm_second_kernel,
     norm_slope_kernel,
 )
+from dreibein.ops.matmul import add_outer, add_product, matmul, pack_again
 from dreibein.ops.workspaces import Workspace
 
 Array = np.ndarray[Any, Any]
 BACK = "~"
 SLOPE = "'"
+_compile = numba.njit(nogil=True, error_model="numpy")
 
 
-@dataclass(frozen=True)
 class Weights:
-    """What the pass reads and is trained: tables made of the filter networks, and the rest.
+    """What a pass reads and is trained.
+
+    Args:
+        tensors: By name; matrices [out, in] end in ".weight", stacks [3, out, in] begin with "mix".
+        memory: Keeps the packed matrices.
 
     Attributes:
-        tensors: By name; see `names`.
+        tensors: As given.
         arrays: The same memory.
-        layers: Number of interaction layers.
+        packed: Matrices as `ops.matmul` takes them, by name, and by name~ for the way back; without
+            those whose rows or columns are no whole vectors.
     """
 
-    tensors: dict[str, Tensor]
-    arrays: dict[str, Array]
-    layers: int
-
-    @staticmethod
-    def names(layers: int) -> list[str]:
-        """Names of the tensors, in the order in which they are differentiated by."""
-        found = ["table", "pairs", "loops", "mix", "norm.weight", "norm.bias"]
-        found += [f"gate{k}.{what}" for k in (0, 2) for what in ("weight", "bias")]
-        for layer in range(layers):
-            found += [f"{what}{layer}" for what in ("table", "here", "mix_in", "mix_out")]
-        found += ["out_norm.weight", "out_norm.bias", "out.weight", "out.bias"]
-        return [*found, "head0.weight", "head0.bias", "head2.weight", "head2.bias"]
+    def __init__(self, tensors: dict[str, Tensor], memory: Workspace) -> None:
+        self.tensors = tensors
+        self.arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        self.packed: dict[str, Array] = {}
+        lanes = lane_count(memory.numpy_type)
+        for name, array in self.arrays.items():
+            matrix = name.endswith(".weight") and array.ndim == 2
+            rows, columns = array.shape[-2:] if matrix or name.startswith("mix") else (1, 1)
+            if rows % lanes or columns % lanes:
+                continue
+            stack = array.reshape(-1, rows, columns)
+            forward = memory.array(name, len(stack), rows // lanes, columns, lanes)
+            back = memory.array(name + BACK, len(stack), columns // lanes, rows, lanes)
+            pack_again(stack, forward, back)
+            self.packed[name], self.packed[name + BACK] = forward, back
 
 
 @dataclass
@@ -57,7 +67,8 @@ class Steps:
     """Steps over the atoms of a piece.
 
     Args:
-        atoms: Number of atoms.
+        atoms: Number of atoms, or of rows.
+        channels: F.
         weights: What is trained.
         keep: Memory of values and gradients.
         slopes: Memory of derivatives.
@@ -65,13 +76,11 @@ class Steps:
     """
 
     atoms: int
+    channels: int
     weights: Weights
     keep: Workspace
     slopes: Workspace | None = None
     gradients: dict[str, Tensor] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.channels = self.weights.tensors["pairs"].shape[1]
 
     # memory
 
@@ -139,49 +148,75 @@ class Steps:
     def mix(self, x: str, weight: str, out: str, slope: bool) -> None:
         """I, A, S each times its matrix."""
         end = SLOPE if slope else ""
-        for part, w in enumerate(self.weights.tensors[weight]):
-            torch.mm(self._block(x + end, part), w.T, out=self._block(out + end, part))
+        packed = self.weights.packed[weight]
+        _mix(self._stack(x + end), packed, self._stack(out + end), self.atoms)
 
     def mix_back(self, x: str, weight: str, out: str, slope: bool, add: str = "") -> None:
         """Gradient with respect to x, on top of what is in `add`; on derivatives, of W too."""
         end = SLOPE if slope else ""
-        for part, w in enumerate(self.weights.tensors[weight]):
-            g, to = self._block(out + BACK + end, part), self._block(x + BACK + end, part)
-            if add:
-                torch.addmm(self._block(add + end, part), g, w, out=to)
-            else:
-                torch.mm(g, w, out=to)
-            if slope:
-                total = self.gradients[weight][part]
-                total.addmm_(g.T, self._block(x, part))
-                total.addmm_(self._block(out + BACK, part).T, self._block(x + SLOPE, part))
+        packed = self.weights.packed[weight + BACK]
+        g, to = self._stack(out + BACK + end), self._stack(x + BACK + end)
+        if add:
+            to[...] = self._stack(add + end)
+            _add_mixed(g, packed, to, self.atoms)
+        else:
+            _mix(g, packed, to, self.atoms)
+        if slope:
+            total = self.gradients[weight].numpy()
+            _add_outers(g, self._stack(x), total, self.atoms)
+            _add_outers(self._stack(out + BACK), self._stack(x + SLOPE), total, self.atoms)
 
-    def _block(self, name: str, part: int) -> Tensor:
-        first, last = PARTS[part]
-        full = self._space(name).tensor(name, 9 * self.atoms, self.channels)
-        return full[first * self.atoms : last * self.atoms]
+    def _stack(self, name: str) -> Array:
+        """Features of a name [9 · atoms, channels], component by component."""
+        return self._space(name).array(name, 9 * self.atoms, self.channels)
 
     def linear(self, x: str, weight: str, out: str, slope: bool) -> None:
         """Out = W x + b on rows."""
         end = SLOPE if slope else ""
+        bias = self.weights.arrays[weight + ".bias"]
         w = self.weights.tensors[weight + ".weight"]
-        to, rows = self.rows(out + end, w.shape[0]), self.rows(x + end, w.shape[1])
-        if slope:
+        packed = self.weights.packed.get(weight + ".weight")
+        if packed is None:
+            to, rows = self.rows(out + end, w.shape[0]), self.rows(x + end, w.shape[1])
             torch.mm(rows, w.T, out=to)
+            if not slope:
+                to += self.weights.tensors[weight + ".bias"]
+            return
+        to, rows = self._rows(out + end, w.shape[0]), self._rows(x + end, w.shape[1])
+        if slope:
+            matmul(rows, packed[0], to, 0, self.atoms)
         else:
-            torch.addmm(self.weights.tensors[weight + ".bias"], rows, w.T, out=to)
+            to[...] = bias
+            add_product(rows, packed[0], to)
 
     def linear_back(self, x: str, weight: str, out: str, slope: bool) -> None:
         """Gradient with respect to x; on derivatives, of W and b too."""
         end = SLOPE if slope else ""
         w = self.weights.tensors[weight + ".weight"]
+        packed = self.weights.packed.get(weight + ".weight" + BACK)
         g = self.rows(out + BACK + end, w.shape[0])
-        torch.mm(g, w, out=self.rows(x + BACK + end, w.shape[1]))
+        if packed is None:
+            torch.mm(g, w, out=self.rows(x + BACK + end, w.shape[1]))
+        else:
+            matmul(g.numpy(), packed[0], self._rows(x + BACK + end, w.shape[1]), 0, self.atoms)
         if slope:
-            total = self.gradients[weight + ".weight"]
-            total.addmm_(g.T, self.rows(x, w.shape[1]))
-            total.addmm_(self.rows(out + BACK, w.shape[0]).T, self.rows(x + SLOPE, w.shape[1]))
-            self.gradients[weight + ".bias"].add_(g.sum(0))
+            pairs = ((out + BACK + SLOPE, x), (out + BACK, x + SLOPE))
+            self.gradients_of(weight, pairs)
+
+    def gradients_of(self, weight: str, pairs: Sequence[tuple[str, str]]) -> None:
+        """Add to the gradients of W and b: pairs of a result's gradient and the rows given.
+
+        W gets the outer products of all pairs, b the sum of the first gradient.
+        """
+        shape = self.weights.arrays[weight + ".weight"].shape
+        total = self.gradients[weight + ".weight"]
+        for left, right in pairs:
+            g, rows = self.rows(left, shape[0]), self.rows(right, shape[1])
+            if weight + ".weight" in self.weights.packed:
+                add_outer(g.numpy(), rows.numpy(), total.numpy())
+            else:
+                total.addmm_(g.T, rows)
+        self.gradients[weight + ".bias"].add_(self.rows(pairs[0][0], shape[0]).sum(0))
 
     def norm(self, s: str, weight: str, out: str, width: int, eps: float, slope: bool) -> None:
         """Layer normalisation of rows."""
@@ -216,3 +251,27 @@ class Steps:
 
     def _rows(self, name: str, width: int) -> Array:
         return self._space(name).array(name, self.atoms, width)
+
+
+@_compile
+def _mix(x, packed, out, atoms):  # type: ignore[no-untyped-def]
+    """I, A, S of features [9 atoms, F] through one matrix each."""
+    matmul(x, packed[0], out, 0, atoms)
+    matmul(x, packed[1], out, atoms, 3 * atoms)
+    matmul(x, packed[2], out, 4 * atoms, 5 * atoms)
+
+
+@_compile
+def _add_mixed(x, packed, out, atoms):  # type: ignore[no-untyped-def]
+    """The same, added to what `out` holds."""
+    add_product(x[:atoms], packed[0], out[:atoms])
+    add_product(x[atoms : 4 * atoms], packed[1], out[atoms : 4 * atoms])
+    add_product(x[4 * atoms :], packed[2], out[4 * atoms :])
+
+
+@_compile
+def _add_outers(g, x, total, atoms):  # type: ignore[no-untyped-def]
+    """Add to the gradients [3, F, F] of the matrices of I, A, S."""
+    add_outer(g[:atoms], x[:atoms], total[0])
+    add_outer(g[atoms : 4 * atoms], x[atoms : 4 * atoms], total[1])
+    add_outer(g[4 * atoms :], x[4 * atoms :], total[2])

@@ -82,6 +82,7 @@ class PieceWork(Steps):
         keep: Arrays of the way forward and back, kept until the loss is differentiated.
         chiral: 2 Y M instead of q (Y M + M Y).
         eps: Of the two layer normalisations.
+        layers: Number of interaction layers.
     """
 
     def __init__(
@@ -92,9 +93,10 @@ class PieceWork(Steps):
         *,
         chiral: bool,
         eps: tuple[float, float],
+        layers: int,
     ) -> None:
-        super().__init__(len(piece.kind), weights, keep)
-        self.piece, self.chiral, self.eps = piece, chiral, eps
+        super().__init__(len(piece.kind), weights.arrays["pairs"].shape[1], weights, keep)
+        self.piece, self.chiral, self.eps, self.layers = piece, chiral, eps, layers
 
     # the whole pass
 
@@ -116,9 +118,9 @@ class PieceWork(Steps):
         self.silu("a2", "f", 3 * f, slope)
         self.mix("x", "mix", "v", slope)
         self.apply(GATE, ["v", ("f", self.wide)], ["x0"], slope)
-        for layer in range(self.weights.layers):
+        for layer in range(self.layers):
             self._layer(layer, slope)
-        self.apply(PART_SQUARES, [f"x{self.weights.layers}"], [("b", self.wide)], slope)
+        self.apply(PART_SQUARES, [f"x{self.layers}"], [("b", self.wide)], slope)
         self.norm("b", "out_norm", "o", 3 * f, self.eps[1], slope)
         self.linear("o", "out", "a3", slope)
         self.silu("a3", "h3", f, slope)
@@ -129,7 +131,7 @@ class PieceWork(Steps):
 
     def backward(self, slope: bool) -> None:
         """The way back from the gradients e~ of the energies; on derivatives, all gradients."""
-        f, last = self.channels, f"x{self.weights.layers}"
+        f, last = self.channels, f"x{self.layers}"
         self.linear_back("h4", "head2", "e", slope)
         self.silu_back("a4", "h4", f // 2, slope)
         self.linear_back("h3", "head0", "a4", slope)
@@ -137,7 +139,7 @@ class PieceWork(Steps):
         self.linear_back("o", "out", "a3", slope)
         self.norm_back("b", "out_norm", "o", 3 * f, slope)
         self.apply(PART_SQUARES_BACK, [last, ("b" + BACK, self.wide)], [last + BACK], slope)
-        for layer in reversed(range(self.weights.layers)):
+        for layer in reversed(range(self.layers)):
             self._layer_back(layer, slope)
         parts = ["v", ("f", self.wide), "x0" + BACK]
         self.apply(GATE_BACK, parts, ["v" + BACK, ("f" + BACK, self.wide)], slope)
