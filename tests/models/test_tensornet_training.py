@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreibein.models import TensorNetConfig, build_potential
+from dreibein.models.tensornet.filters import table_of
 from dreibein.models.tensornet.gradients import energies_and_pull, in_threads
 from dreibein.neighbors import attach_neighbors
 from dreibein.systems import join, make_structure
@@ -79,6 +80,25 @@ def errors(network, structures, seed=0):
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_it_is_double_backward_of_the_reference(options):
     assert max(errors(potential(**options).network, batch())) < 1e-11
+
+
+@pytest.mark.parametrize("filters", ["embedding.distance", "interactions.0.filter"])
+def test_tables_are_those_of_the_network_at_the_nodes(filters):
+    network = potential(layers=1).network
+    module, grid = network.get_submodule(filters), network.grid
+    features = network.radial(grid.nodes)
+    control = grid.coefficients(module(features)).unflatten(1, (3, -1))
+    first, taps = grid.taps(torch.zeros(1, dtype=torch.float64))
+    here = torch.tensordot(taps[0], control[int(first) :][: len(taps[0])], 1)
+    generator = torch.Generator().manual_seed(0)
+    seeds = [torch.randn(x.shape, dtype=x.dtype, generator=generator) for x in (control, here)]
+    found = table_of(module, grid, features)
+    assert max(relative(a, b) for a, b in zip(found, (control, here), strict=True)) < 1e-12
+    parameters = list(module.parameters())
+    slopes = (
+        torch.autograd.grad(list(pair), parameters, seeds) for pair in (found, (control, here))
+    )
+    assert max(relative(a, b) for a, b in zip(*slopes, strict=True)) < 1e-11
 
 
 def test_float32():

@@ -146,8 +146,14 @@ class _Settings:
 
     def work(self, piece: Piece, weights: Weights) -> PieceWork:
         """The pass over a piece, with memory of its own."""
-        memory, fixed = borrow(self.dtype), {"chiral": self.chiral, "eps": self.eps}
-        return PieceWork(piece, weights, memory, layers=self.layers, **fixed)
+        return PieceWork(
+            piece,
+            weights,
+            borrow(self.dtype),
+            chiral=self.chiral,
+            eps=self.eps,
+            layers=self.layers,
+        )
 
 
 def _pieces(network: "TensorNet", graph: Graph, threads: int) -> Any:

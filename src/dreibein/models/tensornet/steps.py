@@ -11,7 +11,6 @@ from typing import Any
 
 import numba
 import numpy as np
-import torch
 from torch import Tensor
 
 from dreibein.ops.atom_passes import SILU, SILU_BACK, Pass, compiled
@@ -173,17 +172,14 @@ class Steps:
     def linear(self, x: str, weight: str, out: str, slope: bool) -> None:
         """Out = W x + b on rows."""
         end = SLOPE if slope else ""
-        bias = self.weights.arrays[weight + ".bias"]
-        w = self.weights.tensors[weight + ".weight"]
+        w, bias = (self.weights.arrays[f"{weight}.{what}"] for what in ("weight", "bias"))
+        to, rows = self._rows(out + end, w.shape[0]), self._rows(x + end, w.shape[1])
         packed = self.weights.packed.get(weight + ".weight")
         if packed is None:
-            to, rows = self.rows(out + end, w.shape[0]), self.rows(x + end, w.shape[1])
-            torch.mm(rows, w.T, out=to)
+            np.matmul(rows, w.T, out=to)
             if not slope:
-                to += self.weights.tensors[weight + ".bias"]
-            return
-        to, rows = self._rows(out + end, w.shape[0]), self._rows(x + end, w.shape[1])
-        if slope:
+                to += bias
+        elif slope:
             matmul(rows, packed[0], to, 0, self.atoms)
         else:
             to[...] = bias
@@ -192,13 +188,13 @@ class Steps:
     def linear_back(self, x: str, weight: str, out: str, slope: bool) -> None:
         """Gradient with respect to x; on derivatives, of W and b too."""
         end = SLOPE if slope else ""
-        w = self.weights.tensors[weight + ".weight"]
+        w = self.weights.arrays[weight + ".weight"]
         packed = self.weights.packed.get(weight + ".weight" + BACK)
-        g = self.rows(out + BACK + end, w.shape[0])
+        g, to = self._rows(out + BACK + end, w.shape[0]), self._rows(x + BACK + end, w.shape[1])
         if packed is None:
-            torch.mm(g, w, out=self.rows(x + BACK + end, w.shape[1]))
+            np.matmul(g, w, out=to)
         else:
-            matmul(g.numpy(), packed[0], self._rows(x + BACK + end, w.shape[1]), 0, self.atoms)
+            matmul(g, packed[0], to, 0, self.atoms)
         if slope:
             pairs = ((out + BACK + SLOPE, x), (out + BACK, x + SLOPE))
             self.gradients_of(weight, pairs)
@@ -209,14 +205,15 @@ class Steps:
         W gets the outer products of all pairs, b the sum of the first gradient.
         """
         shape = self.weights.arrays[weight + ".weight"].shape
-        total = self.gradients[weight + ".weight"]
+        total = self.gradients[weight + ".weight"].numpy()
         for left, right in pairs:
-            g, rows = self.rows(left, shape[0]), self.rows(right, shape[1])
+            g, rows = self._rows(left, shape[0]), self._rows(right, shape[1])
             if weight + ".weight" in self.weights.packed:
-                add_outer(g.numpy(), rows.numpy(), total.numpy())
+                add_outer(g, rows, total)
             else:
-                total.addmm_(g.T, rows)
-        self.gradients[weight + ".bias"].add_(self.rows(pairs[0][0], shape[0]).sum(0))
+                total += g.T @ rows
+        to_bias = self.gradients[weight + ".bias"].numpy()
+        to_bias += self._rows(pairs[0][0], shape[0]).sum(0)
 
     def norm(self, s: str, weight: str, out: str, width: int, eps: float, slope: bool) -> None:
         """Layer normalisation of rows."""
