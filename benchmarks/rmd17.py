@@ -180,14 +180,15 @@ def draw(molecule: str, folder: Path) -> Path:
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "dreibein"
     figure, axes = pyplot.subplots(figsize=(7, 4), constrained_layout=True)
-    for name in (molecule, f"{molecule}-alone"):
+    kinds = {molecule: "the network", f"{molecule}-alone": "the 950 frames alone"}
+    for name, kind in kinds.items():
         path = folder / f"{name}.json"
         if not path.exists():
             continue
         record, begin = json.loads(path.read_text(encoding="utf-8")), 0.0
         for step, points in record["curves"].items():
             minutes = [(begin + p["seconds"]) / 60 for p in points]
-            label = "the network" if step == "training" else f"{step} of GFN2-xTB, differences"
+            label = kind if step == "training" else f"{step} of GFN2-xTB, differences"
             axes.plot(minutes, [p[ERRORS[1]] for p in points], label=label)
             begin += points[-1]["seconds"] if points else 0.0
     axes.set(yscale="log", xlabel="minutes of training", ylabel="validation: forces, MAE / meV/Å")

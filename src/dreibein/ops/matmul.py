@@ -15,12 +15,12 @@ import numpy as np
 from dreibein.ops.lanes import Array, Integer, Lanes, Vector, lane_count, lane_kernel, vector_bytes
 from dreibein.ops.workspaces import realigned
 
-ROWS = (6, 3, 1)
-"""Rows of a tile; what the larger leave over goes to the smaller."""
-
 WIDE = 4 if vector_bytes() == 64 else 2
 """Vectors of columns of a tall tile. AVX-512 has 32 registers; of AVX2's 16 a tile of 6 x 4 needs
 29, and a product whose sums go through memory takes more than twice as long."""
+
+TILES = {6: tuple(dict.fromkeys((WIDE, 2, 1))), 3: (4, 1), 1: (4, 1)}
+"""Widths by height; what larger tiles leave over goes to smaller ones."""
 
 
 def pack(weights: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -67,12 +67,12 @@ def _over_tiles(
             factors of rows.
         onto: Add to what `out` holds.
     """
-    wide, columns = WIDE * lanes.size, out.extent(1)
-    row, start = first, lanes.zero()
-    for height in ROWS:
-        last, column = first + lanes.whole(rows, height), start
-        for width, end in ((WIDE, lanes.whole(columns, wide)), (1, columns)):
+    row = first
+    for height, widths in TILES.items():
+        last, column = first + lanes.whole(rows, height), lanes.zero()
+        for width in widths:
             step = width * lanes.size
+            end = lanes.whole(out.extent(1), step)
             with lanes.loop(column, end, step) as c, lanes.loop(row, last, height) as r:
                 places = [(r + h, c + w * lanes.size) for h in range(height) for w in range(width)]
                 sums = [lanes.variable(out.load(*at) if onto else 0.0) for at in places]

@@ -30,7 +30,7 @@ from dreibein.ops.edge_arrays import collect, split_rows
 from dreibein.ops.edge_geometry import ENVELOPES
 from dreibein.ops.edge_kernels import Edges
 from dreibein.ops.lanes import lane_count
-from dreibein.ops.matmul import ROWS
+from dreibein.ops.matmul import TILES
 from dreibein.ops.workspaces import aligned
 from dreibein.systems.graphs import batch_index
 
@@ -134,7 +134,7 @@ class TensorNetEngine:
         self._grid = (float(config.cutoff), grid.knots, grid.stretch, kind)
         self.tables = TableReport(grid.knots, error, slope_error, sum(t.nbytes for t in tables))
         fitting = _CACHE_BYTES // (9 * padded * np.dtype(self._numpy).itemsize)
-        block = max(1, fitting // ROWS[0]) * ROWS[0]
+        block = max(1, fitting // max(TILES)) * max(TILES)
         chiral, gated = config.symmetry == "SO(3)", config.head == "gated"
         self._plan = Plan(config.channels, block, config.layers, chiral, gated, forces=True)
         self._start()
