@@ -62,7 +62,7 @@ def predict_with_dask(
 
     Raises:
         ImportError: Dask's `distributed` is missing.
-        OSError: No scheduler at the address.
+        OSError: No scheduler at the address, or one that has given up a batch.
         ValueError: As `predict_structures`.
     """
     from dreibein.models import load_model, model_file
@@ -73,7 +73,9 @@ def predict_with_dask(
     cluster: Any = _connect(distributed, client) if isinstance(client, str) else client
     try:
         with Output(sources, potential, output, {}, overwrite) as file:
-            whole = cluster.scatter(data, broadcast=True)
+            # the result of a task, which is done again where its worker is lost; what is scattered
+            # goes with the last worker that holds it
+            whole = cluster.submit(bytes, data)
             waiting: dict[int, list[Atoms]] = {}
             parts = batches(read_frames(sources, file.done), batch_atoms)
             for first, frames in _evaluated(distributed, cluster, whole, backend, parts):
@@ -108,6 +110,11 @@ def _evaluated(
         if not hand_out():
             break
     for task, frames in arriving:
+        if task.cancelled():
+            raise OSError(
+                "the Dask cluster has dropped a batch that nobody else can do: start the workers "
+                "again and give the same command; what is written stays"
+            )
         yield first.pop(task.key), frames
         task.release()  # the worker may forget it
         hand_out()
