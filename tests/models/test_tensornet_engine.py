@@ -130,6 +130,17 @@ def test_what_is_kept_between_calls_notices_every_change() -> None:
     last = check()
     given.pos[0] += 0.1
     assert check() != last
+    given = crystal(charge=-1.0)
+    last = check()
+    given.charge += 2.0  # in place
+    charged = check()
+    assert charged != last
+    moved = given.edge_index[0] != given.edge_index[1]
+    wrong = given.shift.clone()
+    given.shift[moved] += 1  # in place: neighbors elsewhere
+    assert check() != charged
+    given.shift[:] = wrong
+    assert check() == charged
 
 
 def test_threads_change_nothing_but_rounding() -> None:

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from dreibein.ops.workspaces import Workspace, aligned, realigned, recycled, release
+from dreibein.ops import workspaces
+from dreibein.ops.workspaces import (
+    Workspace,
+    aligned,
+    core_cache_bytes,
+    realigned,
+    recycled,
+    release,
+)
 
 SHAPE = (512, 1024)
 
@@ -69,3 +77,16 @@ def test_realigned_is_a_copy_in_c_order():
     assert copy.ctypes.data % 64 == 0
     copy[0, 0] = 5.0
     assert x[0, 0] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("told", "size"), [("2048K\n", 2 << 20), ("what?\n", 1 << 20), (None, 1 << 20)]
+)
+def test_the_cache_is_as_large_as_the_system_says(tmp_path, monkeypatch, told, size):
+    path = tmp_path / "size"
+    if told is not None:
+        path.write_text(told)
+    monkeypatch.setattr(workspaces, "_SECOND_LEVEL", path)
+    core_cache_bytes.cache_clear()
+    assert core_cache_bytes() == size
+    core_cache_bytes.cache_clear()

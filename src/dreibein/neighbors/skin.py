@@ -33,9 +33,9 @@ class _Build:
     """
 
     pairs: NeighborList
-    pos: Tensor
-    cell: Tensor
-    pbc: Tensor
+    pos: NDArray[np.float64]
+    cell: NDArray[np.float64]
+    pbc: NDArray[np.bool_]
     ends: NDArray[Any]
     crossing: NDArray[np.int64]
 
@@ -78,9 +78,8 @@ class SkinNeighbors:
             pbc: [3] or [1, 3] bool.
         """
         pairs = self.candidates(pos, cell, pbc)
-        x, box = (t.detach().cpu().to(torch.float64).numpy() for t in (pos, cell.reshape(3, 3)))
         build = cast(_Build, self._build)  # just made or confirmed
-        near = _near(build, x, box, self.cutoff)
+        near = _near(build, _numbers(pos), _numbers(cell).reshape(3, 3), self.cutoff)
         # In a small molecule every pair is often within the cutoff.
         return pairs if near.all() else pairs.select(torch.from_numpy(near))
 
@@ -93,18 +92,20 @@ class SkinNeighbors:
             pbc: [3] or [1, 3] bool.
         """
         self.calls += 1
-        x = pos.detach().cpu().to(torch.float64)
-        box = cell.detach().cpu().to(torch.float64).reshape(3, 3)
-        periodic = pbc.detach().cpu().reshape(3)
+        # NumPy from here on: of a few hundred numbers its operations take a tenth of torch's time
+        x, box, periodic = _numbers(pos), _numbers(cell).reshape(3, 3), pbc.numpy(force=True)
+        periodic = periodic.reshape(3)
         build = self._build
         if build is None or not self._covers(build, x, box, periodic):
+            x, box, periodic = x.copy(), box.copy(), periodic.copy()
+            place, cells, axes = (torch.from_numpy(values) for values in (x, box, periodic))
             reach = self.cutoff + self.skin
-            pairs = find_neighbors(x, box, periodic, reach, backend=self.backend)
+            pairs = find_neighbors(place, cells, axes, reach, backend=self.backend)
             build = _Build(
                 pairs,
-                x.clone(),
-                box.clone(),
-                periodic.clone(),
+                x,
+                box,
+                periodic,
                 pairs.edge_index.numpy().astype(np.int32 if len(x) < 2**31 else np.int64),
                 np.flatnonzero(pairs.shift.numpy().any(axis=1)),
             )
@@ -112,20 +113,35 @@ class SkinNeighbors:
             self.builds += 1
         return build.pairs
 
-    def _covers(self, build: _Build, pos: Tensor, cell: Tensor, pbc: Tensor) -> bool:
+    def _covers(
+        self,
+        build: _Build,
+        pos: NDArray[np.float64],
+        cell: NDArray[np.float64],
+        pbc: NDArray[np.bool_],
+    ) -> bool:
         """Tell whether no pair outside the build can have come within the cutoff."""
-        if pos.shape != build.pos.shape or not torch.equal(pbc, build.pbc):
+        if pos.shape != build.pos.shape or (pbc != build.pbc).any():
             return False
-        start, least = build.pos.numpy(), 1.0
-        if not torch.equal(cell, build.cell) and bool(pbc.any()):
-            rows = pbc[:, None]
-            old, new = (complete_cell(box * rows, pbc) for box in (build.cell, cell))
+        start, least = build.pos, 1.0
+        if (cell != build.cell).any() and pbc.any():
+            axes = torch.from_numpy(pbc)
+            rows = axes[:, None]
+            old, new = (
+                complete_cell(torch.from_numpy(box) * rows, axes) for box in (build.cell, cell)
+            )
             deformation = torch.linalg.solve(old, new)
             start = start @ deformation.numpy()
             least = float(torch.linalg.matrix_norm(deformation, -2))
-        path = pos.numpy() - start  # NumPy: a tenth of the time in small systems
+        path = pos - start
         moved = math.sqrt(np.einsum("na,na->n", path, path).max()) if len(path) else 0.0
         return least * (self.cutoff + self.skin) - 2.0 * moved >= self.cutoff
+
+
+def _numbers(values: Tensor) -> NDArray[np.float64]:
+    """A tensor's numbers, its own memory where that is possible."""
+    array: NDArray[Any] = values.numpy(force=True)
+    return array if array.dtype == np.float64 else array.astype(np.float64)
 
 
 def _near(

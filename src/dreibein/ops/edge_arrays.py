@@ -13,10 +13,8 @@ from dreibein.ops.edge_geometry import (
     put_harmonics,
     put_taps,
 )
-from dreibein.ops.sources import sources_number
 
 _compile = numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
-_keep = numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz"}, cache=True)
 
 
 @_compile
@@ -69,68 +67,58 @@ def find_edges(edges, pairs, cutoff, knots, stretch, kind, first, last):  # type
         stop[i] = slot
 
 
-def _collect_of(sources: int) -> Any:
-    """The compiled function; kept code of other sources is not taken for it."""
+@_compile
+def collect(edges, batch, scale, gradient, strain, first, last):  # type: ignore[no-untyped-def]
+    """Put what the edges of receivers first ... last add to gradients in place of zeros.
 
-    @_keep
-    def collect(edges, batch, scale, gradient, strain):  # type: ignore[no-untyped-def]
-        """Put dE/dx [N, 3] and dE/d(strain) [B, 3, 3] of all edges, times scale, in place of zeros.
+    These are dE/dx [N, 3] and dE/d(strain) [B, 3, 3], times scale; senders may be any atoms.
 
-        Receivers are the first len(edges.start) atoms, senders any.
-
-        An edge depends on v = x_i - x_j (with its shift), by g = dE/dr u + (1 - u u^T) dE/du / r,
-        where dE/du comes from the nine numbers of u; x_i gets g, x_j -g, and a strain v g^T.
-        """
-        if sources < 0:  # never; named here so that it marks the kept code, see `ops.sources`
-            return
-        start, stop, sender, unit = edges.start, edges.stop, edges.sender, edges.unit
-        inverses, slope, turned = edges.inverse, edges.gradient, edges.harmonics
-        for i in range(len(start)):
-            box = batch[i]
-            fx, fy, fz = 0.0, 0.0, 0.0
-            for e in range(start[i], stop[i]):
-                j, inverse = sender[e], np.float64(inverses[e])
-                x, y, z = np.float64(unit[e, 0]), np.float64(unit[e, 1]), np.float64(unit[e, 2])
-                gx, gy, gz = harmonics_back(turned[e], x, y, z)
-                along = (gx * x + gy * y + gz * z) * inverse - np.float64(slope[e] + turned[e, 0])
-                gx, gy, gz = (
-                    gx * inverse - along * x,
-                    gy * inverse - along * y,
-                    gz * inverse - along * z,
-                )
-                fx, fy, fz = fx + gx, fy + gy, fz + gz
-                gradient[j, 0] -= gx
-                gradient[j, 1] -= gy
-                gradient[j, 2] -= gz
-                if inverse > 0.0:
-                    x, y, z = x / inverse, y / inverse, z / inverse
-                strain[box, 0, 0] += x * gx
-                strain[box, 0, 1] += x * gy
-                strain[box, 0, 2] += x * gz
-                strain[box, 1, 0] += y * gx
-                strain[box, 1, 1] += y * gy
-                strain[box, 1, 2] += y * gz
-                strain[box, 2, 0] += z * gx
-                strain[box, 2, 1] += z * gy
-                strain[box, 2, 2] += z * gz
-            gradient[i, 0] += fx
-            gradient[i, 1] += fy
-            gradient[i, 2] += fz
-        for i in range(len(batch)):
-            for a in range(3):
-                gradient[i, a] *= scale
-        for box in range(len(strain)):
-            for a in range(3):
-                strain[box, a, a] *= scale
-                for b in range(a):
-                    mean = 0.5 * scale * (strain[box, a, b] + strain[box, b, a])
-                    strain[box, a, b] = mean
-                    strain[box, b, a] = mean
-
-    return collect
-
-
-collect = _collect_of(sources_number())
+    An edge depends on v = x_i - x_j (with its shift), by g = dE/dr u + (1 - u u^T) dE/du / r,
+    where dE/du comes from the nine numbers of u; x_i gets g, x_j -g, and a strain v g^T.
+    """
+    start, stop, sender, unit = edges.start, edges.stop, edges.sender, edges.unit
+    inverses, slope, turned = edges.inverse, edges.gradient, edges.harmonics
+    for i in range(first, last):
+        box = batch[i]
+        fx, fy, fz = 0.0, 0.0, 0.0
+        for e in range(start[i], stop[i]):
+            j, inverse = sender[e], np.float64(inverses[e])
+            x, y, z = np.float64(unit[e, 0]), np.float64(unit[e, 1]), np.float64(unit[e, 2])
+            gx, gy, gz = harmonics_back(turned[e], x, y, z)
+            along = (gx * x + gy * y + gz * z) * inverse - np.float64(slope[e] + turned[e, 0])
+            gx, gy, gz = (
+                gx * inverse - along * x,
+                gy * inverse - along * y,
+                gz * inverse - along * z,
+            )
+            fx, fy, fz = fx + gx, fy + gy, fz + gz
+            gradient[j, 0] -= gx
+            gradient[j, 1] -= gy
+            gradient[j, 2] -= gz
+            if inverse > 0.0:
+                x, y, z = x / inverse, y / inverse, z / inverse
+            strain[box, 0, 0] += x * gx
+            strain[box, 0, 1] += x * gy
+            strain[box, 0, 2] += x * gz
+            strain[box, 1, 0] += y * gx
+            strain[box, 1, 1] += y * gy
+            strain[box, 1, 2] += y * gz
+            strain[box, 2, 0] += z * gx
+            strain[box, 2, 1] += z * gy
+            strain[box, 2, 2] += z * gz
+        gradient[i, 0] += fx
+        gradient[i, 1] += fy
+        gradient[i, 2] += fz
+    for i in range(len(gradient)):
+        for a in range(3):
+            gradient[i, a] *= scale
+    for box in range(len(strain)):
+        for a in range(3):
+            strain[box, a, a] *= scale
+            for b in range(a):
+                mean = 0.5 * scale * (strain[box, a, b] + strain[box, b, a])
+                strain[box, a, b] = mean
+                strain[box, b, a] = mean
 
 
 def split_rows(ptr: np.ndarray[Any, Any], parts: int) -> list[tuple[int, int]]:

@@ -4,6 +4,8 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -19,6 +21,20 @@ _MOST_VIEWS = 4096
 _LINE_BYTES = 64
 """A cache line. A vector that lies across two of them costs two loads, and NumPy begins arrays at
 multiples of 16 bytes."""
+
+
+_SECOND_LEVEL = Path("/sys/devices/system/cpu/cpu0/cache/index2/size")
+_USUAL_SECOND_LEVEL = 1 << 20
+
+
+@lru_cache(maxsize=1)
+def core_cache_bytes() -> int:
+    """Size of the second-level cache of a core; 1 MiB where the system does not tell."""
+    try:
+        text = _SECOND_LEVEL.read_text(encoding="ascii").strip()
+        return int(text.removesuffix("K")) << 10
+    except (OSError, ValueError):
+        return _USUAL_SECOND_LEVEL
 
 
 def aligned(*shape: int, dtype: np.dtype[Any] | type) -> np.ndarray[Any, Any]:

@@ -26,12 +26,12 @@ from dreibein.models.tensornet.passes import (
     all_passes,
 )
 from dreibein.models.tensornet.tables import constants_of, grid_for
-from dreibein.ops.edge_arrays import collect, split_rows
+from dreibein.ops.edge_arrays import split_rows
 from dreibein.ops.edge_geometry import ENVELOPES
 from dreibein.ops.edge_kernels import Edges
 from dreibein.ops.lanes import lane_count
 from dreibein.ops.matmul import TILES
-from dreibein.ops.workspaces import aligned
+from dreibein.ops.workspaces import aligned, core_cache_bytes
 from dreibein.systems.graphs import batch_index
 
 Numbers = np.ndarray[Any, Any]
@@ -44,14 +44,17 @@ relative to that of each."""
 _ATOMS_PER_THREAD = 12
 """Fewer are done before another thread has woken up."""
 
-_CACHE_BYTES = 1 << 16
-"""Size of one block of features: a few of them and some matrices fit the second-level cache."""
+_BLOCKS_PER_CACHE = 8
+"""Blocks of features that the second-level cache would hold: a pass uses some, and its matrices."""
 
 _SPARE = 1.1
 """Room for pairs over their number, so that a list may grow a little."""
 
-_RESULT_BYTES = 48
-"""Energy, gradient and lists of one atom beside `State` and `Edges`."""
+_RESULT_BYTES = 56
+"""Energy, gradient, charge and lists of one atom beside `State` and `Edges`."""
+
+_PULL_BYTES = 24
+"""Gradient of one atom that a thread collects."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,15 @@ class TableReport:
 class _Layout:
     """What follows from who is there and who neighbors whom; in dynamics both stay for many calls.
 
+    A call of a small system costs what its Python touches, so as little as can be is left to it.
+
     Attributes:
         of: The tensors it was made of, each with the number of its changes, and the threads.
         batch: Structure of each atom [N].
         kind: Row of each atom's element [N].
+        charge: 1 + charge_scale Q of each atom's structure [N].
         sender: Of each pair [E], sorted by receiver.
+        shift: Of each pair [E, 3].
         ptr: First pair of each receiver [N + 1], without those that are heard alone.
         shares: First atom of each thread and one past its last, [L + 1] by `Share`.
     """
@@ -87,14 +94,17 @@ class _Layout:
     of: tuple[Any, ...]
     batch: Numbers
     kind: Numbers
+    charge: Numbers
     sender: Numbers
+    shift: Numbers
     ptr: Numbers
     shares: list[tuple[Numbers, Numbers]]
 
     @staticmethod
     def marks(structures: Data) -> tuple[Any, ...]:
         """What tells a later call whether anything changed."""
-        tensors = (structures.z, structures.edge_index, structures.get("batch"))
+        names = ("z", "edge_index", "shift", "batch", "charge")
+        tensors = tuple(structures.get(name) for name in names)
         changes = tuple(0 if tensor is None else tensor._version for tensor in tensors)
         return (*tensors, changes, torch.get_num_threads())
 
@@ -133,7 +143,8 @@ class TensorNetEngine:
         tables = (self._weights.embedding.table, self._weights.tables)
         self._grid = (float(config.cutoff), grid.knots, grid.stretch, kind)
         self.tables = TableReport(grid.knots, error, slope_error, sum(t.nbytes for t in tables))
-        fitting = _CACHE_BYTES // (9 * padded * np.dtype(self._numpy).itemsize)
+        atom_bytes = 9 * padded * np.dtype(self._numpy).itemsize
+        fitting = core_cache_bytes() // (_BLOCKS_PER_CACHE * atom_bytes)
         block = max(1, fitting // max(TILES)) * max(TILES)
         chiral, gated = config.symmetry == "SO(3)", config.head == "gated"
         self._plan = Plan(config.channels, block, config.layers, chiral, gated, forces=True)
@@ -168,9 +179,10 @@ class TensorNetEngine:
         """Bytes that a call takes for each atom, each that is only heard by others, each pair."""
         state = _empty_state(1, 1, self._plan.layers, self._channels, self._numpy)
         ends, *of_pairs = (array.nbytes for array in _empty_edges(1, 1, self._numpy))
+        results = _RESULT_BYTES + torch.get_num_threads() * _PULL_BYTES
         return (
-            sum(array.nbytes for array in state) + 2 * ends + _RESULT_BYTES,
-            state.m.nbytes + state.kind.nbytes + _RESULT_BYTES,
+            sum(array.nbytes for array in state) + 2 * ends + results,
+            state.m.nbytes + state.kind.nbytes + results,
             _SPARE * (sum(of_pairs) - ends),
         )
 
@@ -216,15 +228,15 @@ class TensorNetEngine:
         if levels is not None:
             _clear(state, levels)
         state.kind[:] = here.kind
-        state.charge[:] = 1.0
-        if "charge" in structures:
-            state.charge[:] += (self._charge_scale * structures.charge.numpy())[here.batch[:atoms]]
-        pos, cells = structures.pos.numpy(), structures.cell.reshape(-1, 3, 3).numpy()
-        pairs = (pos, cells, here.batch, here.ptr, here.sender, structures.shift.numpy())
-        plan = self._plan._replace(forces=gradients)
-        self._scratch(len(here.shares))
+        state.charge[:] = here.charge
+        pos, cells = structures.pos.numpy(), structures.cell.numpy().reshape(-1, 3, 3)
+        pairs = (pos, cells, here.batch, here.ptr, here.sender, here.shift)
+        plan = self._plan if gradients else self._plan._replace(forces=False)
+        threads = len(here.shares)
+        self._scratch(threads)
         meeting = np.zeros(1, np.int64)
-        arguments = (self._weights, state, edges, pairs, self._grid)
+        gradient, strain = np.zeros((threads, *pos.shape)), np.zeros((threads, *cells.shape))
+        arguments = (self._weights, state, edges, pairs, self._grid, scale)
         if not all_passes.overloads:
             logger.info(
                 "loading compiled kernels; where they were never used before they are made first, "
@@ -232,22 +244,22 @@ class TensorNetEngine:
             )
 
         def run(number: int) -> None:
-            share = Share(*here.shares[number], len(here.shares), meeting)
+            pulls = gradient[number], strain[number]
+            share = Share(*here.shares[number], threads, meeting, *pulls)
             all_passes(*arguments, self._work[number], plan, share)
 
-        waiting = [self._threads.submit(run, number) for number in range(1, len(here.shares))]
+        waiting = [self._threads.submit(run, number) for number in range(1, threads)]
         if here.shares:
             run(0)
         for one in waiting:
             one.result()
-        gradient, strain = np.zeros(pos.shape), np.zeros(cells.shape)
-        if gradients:
-            collect(edges, here.batch, scale, gradient, strain)
         energies = state.energy if levels is None else state.energy[: levels[0]]
-        return scale * energies.astype(np.float64), gradient, strain
+        alone = threads == 1  # then nothing is to be added
+        pull, stretch = (x[0] if alone else x.sum(axis=0) for x in (gradient, strain))
+        return scale * energies.astype(np.float64), pull, stretch
 
     def _lay_out(self, structures: Data, levels: Sequence[int] | None = None) -> "_Layout":
-        batch, _ = batch_index(structures)
+        batch = batch_index(structures)[0].numpy()
         levels = levels or (len(batch),) * (self._plan.layers + 1)
         atoms, (sender, receiver) = levels[-1], structures.edge_index.numpy()
         if (receiver[1:] < receiver[:-1]).any():
@@ -257,11 +269,16 @@ class TensorNetEngine:
             )
         ptr = np.searchsorted(receiver, np.arange(atoms + 1))
         threads = max(1, min(torch.get_num_threads(), atoms // _ATOMS_PER_THREAD))
+        charge = np.ones(atoms)
+        if "charge" in structures:
+            charge += (self._charge_scale * structures.charge.numpy())[batch[:atoms]]
         return _Layout(
             of=_Layout.marks(structures),
-            batch=batch.numpy(),
+            batch=batch,
             kind=self._row_of[structures.z.numpy()],
+            charge=charge,
             sender=sender,
+            shift=structures.shift.numpy(),
             ptr=ptr,
             shares=_shares(ptr, levels, threads),
         )

@@ -24,7 +24,7 @@ from dreibein.models.tensornet.heads import (
 )
 from dreibein.ops import atom_kernels as atom
 from dreibein.ops import edge_kernels as edge
-from dreibein.ops.edge_arrays import find_edges
+from dreibein.ops.edge_arrays import collect, find_edges
 from dreibein.ops.matmul import matmul
 from dreibein.ops.meeting import meet
 from dreibein.ops.sources import sources_number
@@ -174,12 +174,16 @@ class Share(NamedTuple):
         last: One past its last atom [L + 1].
         threads: How many threads there are.
         meeting: Counts arrivals, [1] int64, zero at the start, one for all threads.
+        gradient: Zeros; gets what its edges add to dE/dx of all atoms [N or more, 3].
+        strain: Zeros; gets what they add to dE/d(strain) [B, 3, 3].
     """
 
     first: Numbers
     last: Numbers
     threads: int
     meeting: Numbers
+    gradient: Numbers
+    strain: Numbers
 
 
 class Plan(NamedTuple):
@@ -314,7 +318,7 @@ def _passes_of(sources: int) -> Any:
     """The compiled function; kept code of other sources is not taken for it."""
 
     @_compile
-    def all_passes(weights, state, edges, pairs, grid, work, plan, share):  # type: ignore[no-untyped-def]
+    def all_passes(weights, state, edges, pairs, grid, scale, work, plan, share):  # type: ignore[no-untyped-def]
         """One thread's share of energies and gradients: every pass, meeting the others in between.
 
         With L layers the energies of the atoms at h = 0 need the embedding up to h = L, and layer l
@@ -326,6 +330,7 @@ def _passes_of(sources: int) -> Any:
             edges: `Edges`, to be filled.
             pairs: Candidates, see `find_edges`.
             grid: Cutoff, knots, stretch and envelope of the tables.
+            scale: Of the gradients.
             work: `Work` of this thread.
             plan: `Plan`.
             share: `Share` of this thread.
@@ -346,6 +351,8 @@ def _passes_of(sources: int) -> Any:
                 meet(share.meeting, share.threads)
                 first, last = firsts[layers - layer], lasts[layers - layer]
                 back_pass(weights, state, edges, work, plan, layer, first, last)
+            first, last = firsts[layers], lasts[layers]
+            collect(edges, pairs[2], scale, share.gradient, share.strain, first, last)
 
     return all_passes
 
