@@ -8,7 +8,8 @@ geometries at 500 K by dynamics of GFN2-xTB with that correction, which labels t
 one network on those and the 950 frames together. Nothing but the 950 + 50 frames of split 01 (the
 last 50 validate every training) is of the reference level; the 1000 test frames are read once, at
 the end. Every step is a command that is printed before it runs; a step whose result is there is
-passed over, an interrupted one goes on. Wall times of the steps and the curves of validation
+passed over, an interrupted one goes on. Members of the correction are trained side by side, one
+core each; frames are sampled on every core. Wall times of the steps and the curves of validation
 errors are written to OUTPUT/MOLECULE.json, and drawn in OUTPUT/MOLECULE.svg beside those of
 --alone.
 
@@ -18,11 +19,13 @@ FOLDER holds rmd17_MOLECULE_train_01.npz and rmd17_MOLECULE_test_01.npz.
 import argparse
 import csv
 import json
+import os
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -78,6 +81,7 @@ def main() -> None:
     parser.add_argument("--trajectories", type=int, default=80, help="that they are taken from")
     parser.add_argument("--epochs", type=int, default=20, help="of the last training")
     parser.add_argument("--batch-size", type=int, default=8, help="of the last training")
+    parser.add_argument("--set", action="append", default=[], help="override of every training")
     parser.add_argument("--alone", action="store_true", help="from the 950 frames alone")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -90,7 +94,7 @@ def main() -> None:
     sources = [] if options.alone else ["--data", corrected(options, frames, clock)]
     folder = options.output / name
     command = [
-        *("train", *TRAINING, *sources, "--data", f"{frames}@:{TRAINED}"),
+        *("train", *settings(options), *sources, "--data", f"{frames}@:{TRAINED}"),
         *("--validation", f"{frames}@{TRAINED}:", "--test", test),
         *("--set", f"training.batch_size={options.batch_size}"),
         *("--set", f"training.epochs={options.epochs}", "-o", folder),
@@ -124,11 +128,13 @@ def corrected(options: argparse.Namespace, frames: Path, clock: Clock) -> Path:
     run("difference", subtract, difference, clock)
     train = [
         *("train", "--data", f"{difference}@:{TRAINED}"),
-        *("--validation", f"{difference}@{TRAINED}:", *TRAINING),
+        *("--validation", f"{difference}@{TRAINED}:", *settings(options)),
         *("--set", "training.batch_size=8", "--set", f"training.epochs={options.correcting}"),
-        *("-o", folder, *(("--ensemble", options.members) if options.members > 1 else ())),
     ]
-    run("correction", train, folder, clock)
+    if options.members > 1:
+        side_by_side("correction", train, folder, options.members, clock)
+    else:
+        run("correction", [*train, "-o", folder], folder, clock)
     sample = [
         *("label", SMILES[options.molecule], "--correction", folder, "--temperature", 500),
         *("--frames", options.frames, "--trajectories", options.trajectories),
@@ -138,24 +144,52 @@ def corrected(options: argparse.Namespace, frames: Path, clock: Clock) -> Path:
     return labels
 
 
+def settings(options: argparse.Namespace) -> list[str]:
+    """Options that every training shares."""
+    return [*TRAINING, *(word for override in options.set for word in ("--set", override))]
+
+
 def members(folder: Path) -> dict[str, Path]:
     """Runs of the correction, one or several."""
     found = sorted(folder.glob("member_*")) or [folder]
     return {f"correction {k}": path for k, path in enumerate(found, 1)}
 
 
+def side_by_side(step: str, train: list[object], folder: Path, count: int, clock: Clock) -> None:
+    """An ensemble whose members are trained at the same time, with the seeds it would give them."""
+    if (folder / "ensemble.json").exists():
+        print(f"{step}: {folder} is there")
+        return
+
+    def member(k: int) -> None:
+        seeds = ("--set", f"training.model_seed={k}", "--set", f"training.order_seed={k}")
+        path = folder / f"member_{k + 1}"
+        if not (path / "model.safetensors").exists():
+            call([*train, *seeds, "-o", path], path, os.environ | {"OMP_NUM_THREADS": "1"})
+
+    with clock.running(step):
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(member, range(count)))
+        call([*train, "--ensemble", count, "-o", folder], folder)
+
+
 def run(step: str, words: list[object], result: Path, clock: Clock) -> None:
     """Run a command of dreibein unless its result is there; note its wall time."""
-    arguments = [str(word) for word in words]
-    done = ("evaluation.json", "ensemble.json")
-    if result.is_file() or any((result / name).exists() for name in done):
+    if result.is_file() or (result / "evaluation.json").exists():
         print(f"{step}: {result} is there")
         return
+    with clock.running(step):
+        call(words, result)
+
+
+def call(words: list[object], result: Path, environment: dict[str, str] | None = None) -> None:
+    """A command of dreibein, or the rest of a training that was interrupted."""
+    arguments = [str(word) for word in words]
     if (result / "checkpoints" / "last.ckpt").exists():
         arguments = ["train", "--resume", str(result)]
     print(shlex.join(["dreibein", *arguments]), flush=True)
-    with clock.running(step):
-        subprocess.run([sys.executable, "-m", "dreibein", *arguments], check=True)
+    command = [sys.executable, "-m", "dreibein", *arguments]
+    subprocess.run(command, check=True, env=environment)
 
 
 def curve(folder: Path) -> list[dict[str, float]]:
