@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreibein.models import TensorNetConfig, build_potential
+from dreibein.models.tensornet.edges import features_at_nodes
 from dreibein.models.tensornet.filters import table_of
 from dreibein.models.tensornet.gradients import energies_and_pull, in_threads
 from dreibein.neighbors import attach_neighbors
@@ -99,6 +100,16 @@ def test_tables_are_those_of_the_network_at_the_nodes(filters):
         torch.autograd.grad(list(pair), parameters, seeds) for pair in (found, (control, here))
     )
     assert max(relative(a, b) for a, b in zip(*slopes, strict=True)) < 1e-11
+
+
+def test_features_at_the_nodes_have_no_subnormal_numbers():
+    network = potential(torch.float32, num_radial=32, knots=128).network
+    tiny = torch.finfo(torch.float32).tiny
+    plain = network.radial(network.grid.nodes.float())
+    assert ((plain != 0.0) & (plain.abs() < tiny)).any()
+    found = features_at_nodes(network.radial, network.grid, plain)
+    assert not ((found != 0.0) & (found.abs() < tiny)).any()
+    torch.testing.assert_close(found, plain, rtol=0.0, atol=1e-19)
 
 
 def test_float32():

@@ -141,6 +141,12 @@ def interpolate(coefficients: Tensor, base: Tensor, weights: Tensor) -> Tensor:
     return torch.einsum("et,et...->e...", weights, coefficients[rows])
 
 
+NEGLIGIBLE = 1e-20
+"""Beside numbers of order one smaller ones change no sum, in float64 either, but where they fall
+below 1e-38 float32 makes subnormal numbers of them, over which processors take a hundred times as
+long: they become zero."""
+
+
 @lru_cache(maxsize=32)
 def _collocation_inverse(knots: int) -> Tensor:
     """Control points [knots + 5] from values at the nodes [knots + 5], float64.
@@ -166,4 +172,6 @@ def _collocation_inverse(knots: int) -> Tensor:
         put(row, first, difference)
     right = np.zeros((unknowns, nodes))
     right[2:-2] = np.eye(nodes)
-    return torch.from_numpy(solve_banded((width, width), band, right)[2:-2].copy())
+    inverse = solve_banded((width, width), band, right)[2:-2].copy()
+    inverse[np.abs(inverse) < NEGLIGIBLE] = 0.0  # far from the diagonal
+    return torch.from_numpy(inverse)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dreibein.nn.radial import Envelope, lengths_and_units
 from dreibein.ops import RadialGrid, interpolate
+from dreibein.ops.splines import NEGLIGIBLE
 from dreibein.ops.triton_forms import available
 from dreibein.systems.graphs import Graph
 
@@ -61,6 +62,12 @@ def sums_backend(
     return found
 
 
+def features_at_nodes(basis: nn.Module, grid: RadialGrid, like: Tensor) -> Tensor:
+    """Radial functions at the nodes of a grid [rows, R], without the far tails of Gaussians."""
+    features: Tensor = basis(grid.nodes.to(like))
+    return features.masked_fill(features.abs() < NEGLIGIBLE, 0.0)
+
+
 class RadialFeatures:
     """What depends on an edge's vector alone, computed once and shared by all layers.
 
@@ -94,7 +101,7 @@ class RadialFeatures:
         if grid is None:
             self.features: Tensor = basis(lengths)
         else:
-            self.features = basis(grid.nodes.to(lengths))
+            self.features = features_at_nodes(basis, grid, lengths)
             self.base, self.taps = grid.taps(lengths)
         self.envelope: Tensor = envelope(lengths)
         self.loop = float(self_loops)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dreibein.models.tensornet.edges import features_at_nodes
 from dreibein.models.tensornet.filters import table_of
 from dreibein.models.tensornet.steps import Weights
 from dreibein.models.tensornet.training import Piece, PieceWork
@@ -90,7 +91,7 @@ def trained_tensors(network: "TensorNet") -> dict[str, Tensor]:
     left, right = embedding.pair.weight.split(channels, dim=1)
     receivers = torch.addmm(embedding.pair.bias, weight, left.T)
     senders = weight @ right.T
-    features = network.radial(grid.nodes.to(weight))
+    features = features_at_nodes(network.radial, grid, weight)
     loops = float(network.config.self_loops)
 
     def table(filters: torch.nn.Module) -> tuple[Tensor, Tensor]:
