@@ -32,7 +32,7 @@ def test_it_is_the_product(rows: int, inner: int, vectors: int, first: int, doub
 
 
 @given(
-    rows=st.integers(0, 20),
+    rows=st.integers(0, 20) | st.integers(46, 100),
     inner=st.integers(1, 40),
     vectors=st.integers(1, 9),
     double=st.booleans(),

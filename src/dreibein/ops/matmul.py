@@ -23,6 +23,11 @@ TILES = {6: tuple(dict.fromkeys((WIDE, 2, 1))), 3: (4, 1), 1: (4, 1)}
 """Widths by height; what larger tiles leave over goes to smaller ones."""
 
 
+_ROWS = 48
+"""Rows of both factors of a sum of outer products that fit the first-level cache: every tile reads
+them again."""
+
+
 def pack(weights: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Weights [..., K, N] as [..., N / V, K, V]; N is a multiple of V."""
     lanes = lane_count(weights.dtype)
@@ -111,14 +116,16 @@ def _add_product(lanes: Lanes, x: Array, packed: Array, out: Array) -> None:
 
 
 @lane_kernel
-def _add_outer(lanes: Lanes, left: Array, right: Array, out: Array) -> None:
+def _add_outer(
+    lanes: Lanes, left: Array, right: Array, out: Array, first: Integer, terms: Integer
+) -> None:
     def term(
         k: Integer, row: Integer, column: Integer, height: int, width: int
     ) -> tuple[list[Vector], list[Vector]]:
-        vectors = [right.load(k, column + w * lanes.size) for w in range(width)]
-        return vectors, [left.splat(k, row + h) for h in range(height)]
+        vectors = [right.load(first + k, column + w * lanes.size) for w in range(width)]
+        return vectors, [left.splat(first + k, row + h) for h in range(height)]
 
-    _over_tiles(lanes, out, lanes.zero(), out.extent(0), left.extent(0), term, onto=True)
+    _over_tiles(lanes, out, lanes.zero(), out.extent(0), terms, term, onto=True)
 
 
 @numba.njit(nogil=True, error_model="numpy")
@@ -136,4 +143,5 @@ def add_product(x, packed, out):  # type: ignore[no-untyped-def]
 @numba.njit(nogil=True, error_model="numpy")
 def add_outer(left, right, out):  # type: ignore[no-untyped-def]
     """Out += left^T right, a sum over their rows; rows of `out` are whole vectors."""
-    _add_outer(left, right, out)
+    for first in range(0, len(left), _ROWS):
+        _add_outer(left, right, out, first, min(_ROWS, len(left) - first))
