@@ -189,7 +189,9 @@ def call(words: list[object], result: Path, environment: dict[str, str] | None =
         arguments = ["train", "--resume", str(result)]
     print(shlex.join(["dreibein", *arguments]), flush=True)
     command = [sys.executable, "-m", "dreibein", *arguments]
-    subprocess.run(command, check=True, env=environment)
+    code = subprocess.run(command, check=False, env=environment).returncode
+    if code:
+        raise SystemExit(code)  # the command has said why
 
 
 def curve(folder: Path) -> list[dict[str, float]]:
