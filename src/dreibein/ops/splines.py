@@ -26,6 +26,11 @@ DECAY = 5.0
 EXTRA = 2
 """Nodes beyond each end of 0 ... cutoff, so that every interval has its six control points."""
 
+NEGLIGIBLE = 1e-20
+"""Beside numbers of order one smaller ones change no sum, in float64 either, but where they fall
+below 1e-38 float32 makes subnormal numbers of them, over which processors take a hundred times as
+long: they become zero."""
+
 BASIS = (
     (1.0, -5.0, 10.0, -10.0, 5.0, -1.0),
     (26.0, -50.0, 20.0, 20.0, -20.0, 5.0),
@@ -139,12 +144,6 @@ def interpolate(coefficients: Tensor, base: Tensor, weights: Tensor) -> Tensor:
     """
     rows = base.unsqueeze(1) + torch.arange(TAPS, device=base.device)
     return torch.einsum("et,et...->e...", weights, coefficients[rows])
-
-
-NEGLIGIBLE = 1e-20
-"""Beside numbers of order one smaller ones change no sum, in float64 either, but where they fall
-below 1e-38 float32 makes subnormal numbers of them, over which processors take a hundred times as
-long: they become zero."""
 
 
 @lru_cache(maxsize=32)
