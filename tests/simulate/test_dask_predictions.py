@@ -62,6 +62,27 @@ def test_a_killed_worker_loses_nothing_and_doubles_nothing(model, frames, tmp_pa
     assert not list(tmp_path.glob("*.progress.json"))
 
 
+def test_a_dropped_batch_is_said_and_the_next_call_goes_on(model, frames, tmp_path):
+    output = tmp_path / "one.extxyz"
+
+    def drop(done, total, note):
+        tasks = [key for key in client.futures if str(key).startswith("evaluate_remotely")]
+        client.cancel([distributed.Future(key, client) for key in tasks], force=True)
+
+    with (
+        distributed.LocalCluster(
+            1, threads_per_worker=1, processes=False, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        with pytest.raises(OSError, match=r"dropped a batch .* give the same command"):
+            predict_with_dask([frames], model, output, client, batch_atoms=10, progress=drop)
+        predict_with_dask([frames], model, output, client, batch_atoms=10)
+    assert [atoms.info["source"] for atoms in ase.io.read(output, ":")] == [
+        f"frames.xyz, frame {k}" for k in range(60)
+    ]
+
+
 def test_without_a_scheduler_one_sentence(model, frames, tmp_path, monkeypatch):
     def refused(*args, **kwargs):
         raise OSError("timed out")
