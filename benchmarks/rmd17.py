@@ -29,6 +29,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from dreibein.label.workers import available_cores
+
 SMILES = {
     "aspirin": "CC(=O)OC1=CC=CC=C1C(=O)O",
     "azobenzene": "c1ccc(cc1)/N=N/c1ccccc1",
@@ -168,7 +170,7 @@ def side_by_side(step: str, train: list[object], folder: Path, count: int, clock
             call([*train, *seeds, "-o", path], path, os.environ | {"OMP_NUM_THREADS": "1"})
 
     with clock.running(step):
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(available_cores()) as pool:
             list(pool.map(member, range(count)))
         call([*train, "--ensemble", count, "-o", folder], folder)
 

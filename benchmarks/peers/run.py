@@ -6,7 +6,8 @@
 
 The first call makes a virtual environment with torch 2.13.0, torchmd-net 3.1 and this package in
 `.peers` (`--cache`). For every case, size and number of threads several processes measure, each
-calling ours and theirs in turns (A, B, A, B) on positions that move by 0.01 Å from call to call;
+calling ours and theirs in turns (A, B, A, B) on positions that move by 0.01 Å from call to call,
+a turn being one call that is not counted and three that are;
 the ratio is the median of the processes' ratios, the spread that of their medians. The first
 process tries every mode of torchmd-net, the later ones its two fastest; the fastest is the
 denominator. A call includes the neighbor list: theirs is searched in every call, ours is kept with
