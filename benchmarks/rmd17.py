@@ -45,8 +45,8 @@ SMILES = {
 }
 TRAINING = [
     *("--preset", "medium", "--set", "model.cutoff=4.5", "--set", "model.knots=128"),
-    *("--set", "training.lr=2e-3"),
 ]
+RATES = {"correction": 1e-3, "training": 2e-3}  # learning rates
 ERRORS = ("val_energy_mae_mev", "val_forces_mae_mev_per_a")
 TRAINED = 950  # of the 1000 frames; the others validate
 
@@ -82,6 +82,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=16000, help="frames of the corrected method")
     parser.add_argument("--trajectories", type=int, default=80, help="that they are taken from")
     parser.add_argument("--epochs", type=int, default=20, help="of the last training")
+    parser.add_argument("--students", type=int, default=1, help="networks of the last training")
     parser.add_argument("--batch-size", type=int, default=8, help="of the last training")
     parser.add_argument("--set", action="append", default=[], help="override of every training")
     parser.add_argument("--alone", action="store_true", help="from the 950 frames alone")
@@ -96,16 +97,20 @@ def main() -> None:
     sources = [] if options.alone else ["--data", corrected(options, frames, clock)]
     folder = options.output / name
     command = [
-        *("train", *settings(options), *sources, "--data", f"{frames}@:{TRAINED}"),
+        *("train", *settings(options, "training"), *sources, "--data", f"{frames}@:{TRAINED}"),
         *("--validation", f"{frames}@{TRAINED}:", "--test", test),
         *("--set", f"training.batch_size={options.batch_size}"),
-        *("--set", f"training.epochs={options.epochs}", "-o", folder),
+        *("--set", f"training.epochs={options.epochs}"),
     ]
-    run("training", command, folder, clock)
-    errors = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["metrics"]
-    runs = {"training": folder}
+    train_networks("training", command, folder, options.students, clock)
+    runs = members("training", folder)
+    errors = {step: errors_of(path / "evaluation.json") for step, path in runs.items()}
+    if options.students > 1:
+        judged = Path(f"{folder}-committee")
+        run("committee", ["evaluate", folder, test, "-o", judged], judged, clock)
+        errors["committee"] = errors_of(judged / "evaluation.json")
     if not options.alone:
-        runs = members(options.output / f"{options.molecule}-correction") | runs
+        runs = members("correction", options.output / f"{options.molecule}-correction") | runs
     record = {
         "molecule": options.molecule,
         "errors": errors,
@@ -114,11 +119,12 @@ def main() -> None:
     }
     (options.output / f"{name}.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     print(draw(options.molecule, options.output))
-    print(
-        f"{options.molecule}: energy {errors['energy_mae_mev']:.2f} meV, "
-        f"forces {errors['forces_mae_mev_per_a']:.2f} meV/Å on the test frames; "
-        + ", ".join(f"{step} {t / 60:.0f} min" for step, t in clock.seconds.items())
-    )
+    for step, found in errors.items():
+        print(
+            f"{options.molecule}, {step}: energy {found['energy_mae_mev']:.2f} meV, "
+            f"forces {found['forces_mae_mev_per_a']:.2f} meV/Å on the test frames"
+        )
+    print(", ".join(f"{step} {t / 60:.0f} min" for step, t in clock.seconds.items()))
 
 
 def corrected(options: argparse.Namespace, frames: Path, clock: Clock) -> Path:
@@ -130,13 +136,10 @@ def corrected(options: argparse.Namespace, frames: Path, clock: Clock) -> Path:
     run("difference", subtract, difference, clock)
     train = [
         *("train", "--data", f"{difference}@:{TRAINED}"),
-        *("--validation", f"{difference}@{TRAINED}:", *settings(options)),
+        *("--validation", f"{difference}@{TRAINED}:", *settings(options, "correction")),
         *("--set", "training.batch_size=8", "--set", f"training.epochs={options.correcting}"),
     ]
-    if options.members > 1:
-        side_by_side("correction", train, folder, options.members, clock)
-    else:
-        run("correction", [*train, "-o", folder], folder, clock)
+    train_networks("correction", train, folder, options.members, clock)
     sample = [
         *("label", SMILES[options.molecule], "--correction", folder, "--temperature", 500),
         *("--frames", options.frames, "--trajectories", options.trajectories),
@@ -146,19 +149,27 @@ def corrected(options: argparse.Namespace, frames: Path, clock: Clock) -> Path:
     return labels
 
 
-def settings(options: argparse.Namespace) -> list[str]:
-    """Options that every training shares."""
-    return [*TRAINING, *(word for override in options.set for word in ("--set", override))]
+def settings(options: argparse.Namespace, step: str) -> list[str]:
+    """Options that every training shares, and the learning rate of this step."""
+    overrides = [f"training.lr={RATES[step]}", *options.set]
+    return [*TRAINING, *(word for override in overrides for word in ("--set", override))]
 
 
-def members(folder: Path) -> dict[str, Path]:
-    """Runs of the correction, one or several."""
-    found = sorted(folder.glob("member_*")) or [folder]
-    return {f"correction {k}": path for k, path in enumerate(found, 1)}
+def members(step: str, folder: Path) -> dict[str, Path]:
+    """Runs of a step by name: its own, or those of an ensemble's members."""
+    found = sorted(folder.glob("member_*"))
+    return {f"{step} {k}": path for k, path in enumerate(found, 1)} or {step: folder}
 
 
-def side_by_side(step: str, train: list[object], folder: Path, count: int, clock: Clock) -> None:
-    """An ensemble whose members are trained at the same time, with the seeds it would give them."""
+def errors_of(path: Path) -> dict[str, float]:
+    """Errors on the test frames."""
+    return dict(json.loads(path.read_text(encoding="utf-8"))["metrics"])
+
+
+def train_networks(step: str, train: list[object], folder: Path, count: int, clock: Clock) -> None:
+    """One network, or an ensemble: members train side by side with the seeds it would give."""
+    if count == 1:
+        return run(step, [*train, "-o", folder], folder, clock)
     if (folder / "ensemble.json").exists():
         print(f"{step}: {folder} is there")
         return
