@@ -13,9 +13,10 @@ from torch import nn
 from dreibein.models import TensorNetConfig, build_potential
 from dreibein.neighbors import attach_neighbors
 from dreibein.nn import Potential
+from dreibein.nn.constant_folding import fold_constants
+from dreibein.nn.programs import evaluate_frame
 from dreibein.simulate import export_potential, read_export
-from dreibein.simulate.constant_folding import fold_constants
-from dreibein.simulate.export import OUTPUTS, evaluate_frame, frame_arguments
+from dreibein.simulate.export import OUTPUTS, frame_arguments
 from dreibein.systems import from_ase
 
 ALONE = """

@@ -20,7 +20,7 @@ def bench(
         typer.Option(help="Number of threads to try; may be repeated. [1, 2, 4, … all cores]"),
     ] = None,
     backend: Annotated[
-        list[str] | None, typer.Option(help="Backend to time; may be repeated. [all]")
+        list[str] | None, typer.Option(help="Backend to time; may be repeated. [all but compiled]")
     ] = None,
     memory: Annotated[
         str, typer.Option(help="Memory that copies of the structure are to fit in; 0 for none.")

@@ -80,7 +80,11 @@ def md(
     ] = None,
     skin: Annotated[float, typer.Option(help="Neighbor skin in Å.")] = 0.5,
     backend: Annotated[
-        str, typer.Option(help="auto, reference (autograd) or fused (tables, no autograd).")
+        str,
+        typer.Option(
+            help="auto, reference (autograd), fused (tables, no autograd), cuda (Triton) or "
+            "compiled (torch.compile)."
+        ),
     ] = "auto",
     memory: Annotated[str, typer.Option(help=LIMIT)] = "0",
 ) -> None:

@@ -28,7 +28,11 @@ def predict(
         str | None, typer.Option(help="float32 or float64. [that of the model file]")
     ] = None,
     backend: Annotated[
-        str, typer.Option(help="auto, reference (autograd) or fused (tables, no autograd).")
+        str,
+        typer.Option(
+            help="auto, reference (autograd), fused (tables, no autograd), cuda (Triton) or "
+            "compiled (torch.compile)."
+        ),
     ] = "auto",
     memory: Annotated[str, typer.Option(help=LIMIT)] = "0",
 ) -> None:

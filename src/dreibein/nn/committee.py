@@ -142,7 +142,7 @@ def freeze(
 
     Args:
         potential: Set to evaluation mode.
-        backend: "auto", "reference" or "fused".
+        backend: "auto" or one of `dreibein.nn.BACKENDS`.
         memory: Bytes that an evaluation may take, see `FrozenPotential`; None for no limit.
     """
     if isinstance(potential, Committee):

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from dreibein.neighbors.parts import Part, Parts
+from dreibein.nn.compiled import CompiledFrames
 from dreibein.nn.derivatives import gradients, strained, stress_from_strain_gradient
 from dreibein.nn.memory import (
     Cost,
@@ -33,7 +34,7 @@ Gradients = tuple[Numbers, Numbers, Numbers]
 """Energies [N], dE/dx [N, 3] and dE/d(strain) [B, 3, 3]."""
 logger = logging.getLogger(__name__)
 
-BACKENDS = ("reference", "fused", "cuda")
+BACKENDS = ("reference", "fused", "cuda", "compiled")
 FUSED_OUTPUTS = frozenset(("energy", "energies", "forces", "stress", "virial"))
 
 
@@ -59,7 +60,9 @@ class Engine(Protocol):
 
 
 def backends_of(potential: Potential) -> tuple[str, ...]:
-    """Names of the ways in which this potential can be evaluated; "reference" is always there.
+    """Names of the ways that need no preparation; "reference" is always there.
+
+    "compiled" is not among them: whether torch can trace a network shows when it tries.
 
     A network offers "fused" by a method `engine()` that returns an `Engine`, on the CPU, and "cuda"
     by a method `sums_backend(device, dtype)` that answers so.
@@ -135,6 +138,10 @@ def _results(
     return found
 
 
+def _compilable(potential: Potential) -> tuple[str, ...]:
+    return ("compiled",) if potential.has_energy else ()
+
+
 class FrozenPotential:
     """Values of a potential at its present weights; later changes of them are not seen.
 
@@ -143,7 +150,10 @@ class FrozenPotential:
     there is one and the potential is in float32, unless it cannot be made (the log says why); a
     potential in float64 was asked for exact numbers and keeps them unless "fused" is named.
     "cuda" is the potential by autograd with Triton's operators, exact to rounding: "auto" takes it
-    on a GPU where there is one.
+    on a GPU where there is one. "compiled" is the potential, forward and back, by programs of fixed
+    shape that `torch.compile` makes when a structure of another size comes (about a minute each):
+    CUDA graphs on a GPU, for dynamics of one small system. Structures come one at a time, others
+    are evaluated by autograd.
 
     With a limit of memory, structures that need more are evaluated some at a time, and one that
     alone needs more in parts: some atoms with all that their energies hear. The numbers are the
@@ -151,13 +161,13 @@ class FrozenPotential:
 
     Args:
         potential: Set to evaluation mode here.
-        backend: "auto", "reference", "fused" or "cuda".
+        backend: "auto", "reference", "fused", "cuda" or "compiled".
         memory: Bytes that an evaluation may take beyond structures and neighbor lists, counted
             (an engine) or measured on a small sample (autograd); None for no limit.
 
     Attributes:
         potential: As given.
-        backend: What runs, "reference", "fused" or "cuda".
+        backend: What runs, one of `BACKENDS`.
         memory: As given.
 
     Raises:
@@ -181,10 +191,10 @@ class FrozenPotential:
         if automatic:
             single = "fused" in there and potential.dtype == torch.float32
             backend = "cuda" if "cuda" in there else "fused" if single else "reference"
-        if backend not in there:
+        if backend not in (*there, *_compilable(potential)):
             raise ValueError(
                 f"{type(potential.network).__name__} on {potential.device} cannot be evaluated by "
-                f"'{backend}'; choose from {', '.join(there)}"
+                f"'{backend}'; choose from {', '.join((*there, *_compilable(potential)))}"
             )
         self.potential = potential.eval()
         self._scale = float(potential.scale)
@@ -192,6 +202,9 @@ class FrozenPotential:
         self._targets = frozenset((*potential.targets, *UNCERTAINTIES))
         self._in_state = getattr(potential.network, "in_state", None)
         self._engine: Engine | None = None
+        self._compiled: CompiledFrames | None = None
+        if backend == "compiled":
+            self._compiled = CompiledFrames(self.potential)
         if backend == "fused":
             network: Any = potential.network
             try:
@@ -213,6 +226,8 @@ class FrozenPotential:
     def _described(self) -> str:
         if self.backend == "cuda":
             return f"cuda (Triton operators, autograd, {self._precision})"
+        if self._compiled is not None:
+            return f"compiled ({self._compiled.describe()}, {self._precision})"
         if self._engine is None:
             return f"reference (autograd, {self._precision})"
         described = f"fused ({self._engine.describe()}, {self._precision})"
@@ -301,9 +316,13 @@ class FrozenPotential:
 
     def _engine_serves(self, structures: Data) -> bool:
         """Whether there is an engine, and it hears all that the network hears of structures."""
-        if self._engine is None or (self.potential.field_order and has_field(structures)):
-            return False
-        return self._in_state is None or not self._in_state(structures)
+        return self._engine is not None and not self._beyond(structures)
+
+    def _beyond(self, structures: Data) -> bool:
+        """Whether the network hears a field, a charge or a spin that nothing but itself does."""
+        if self.potential.field_order and has_field(structures):
+            return True
+        return self._in_state is not None and bool(self._in_state(structures))
 
     def _cost(self, engine: bool) -> Cost:
         """Bytes of an atom and of a pair, by the engine or by autograd."""
@@ -319,7 +338,10 @@ class FrozenPotential:
             rest = tuple(name for name in names if name not in self._targets)
             found = self.potential(structures, compute=targets)
             return found | self._at_once(structures, rest)
-        if not (self._engine_serves(structures) and wanted <= FUSED_OUTPUTS):
+        plain = wanted <= FUSED_OUTPUTS and not self._beyond(structures)
+        if plain and self._compiled is not None and self._compiled.takes(structures):
+            return self._compiled(structures, wanted)
+        if not (plain and self._engine is not None):
             with self._sums():
                 return self.potential(structures, compute=names)
         return _results(structures, wanted, *self._fused(structures, _differentiate(wanted)))
@@ -361,7 +383,8 @@ class FrozenPotential:
         if self.potential.device.type != "cuda" or not hasattr(network, "sums_backend"):
             yield
             return
-        before, network.backend = network.backend, self.backend
+        before = network.backend
+        network.backend = "auto" if self.backend == "compiled" else self.backend
         try:
             yield
         finally:

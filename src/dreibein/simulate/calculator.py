@@ -36,7 +36,7 @@ class Calculator(AseCalculator):
         device: Where to load a model file; a potential stays where it is.
         dtype: Precision to load a model file in, by default the one it was saved in.
         skin: Extra radius in Å of the neighbor list kept between calls.
-        backend: "auto", "reference" or "fused"; see `dreibein.nn.FrozenPotential`.
+        backend: "auto" or one of `dreibein.nn.BACKENDS`; see `FrozenPotential` there.
         field: Electric field on the atoms [3] in V/Å, as of `Evaluator`.
         memory: Bytes that an evaluation may take, as of `Evaluator`; None for no limit.
     """

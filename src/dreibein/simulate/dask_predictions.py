@@ -52,7 +52,7 @@ def predict_with_dask(
         model: Model file, or folder of a run.
         output: An extxyz file.
         client: A `distributed.Client`, or the address of a scheduler ("tcp://host:8786").
-        backend: "auto", "reference" or "fused".
+        backend: "auto" or one of `dreibein.nn.BACKENDS`.
         batch_atoms: Atoms of a batch at most.
         overwrite: Replace an output that is there.
         progress: Called with frames done, 0 (the total is not known) and a note.
@@ -125,7 +125,7 @@ def evaluate_remotely(model: bytes, backend: str, batch: list[NamedFrame]) -> li
 
     Args:
         model: Contents of a model file.
-        backend: "auto", "reference" or "fused".
+        backend: "auto" or one of `dreibein.nn.BACKENDS`.
         batch: Frames.
     """
     import hashlib

@@ -35,7 +35,7 @@ def make_evaluator(
         device: Where to load a model file; a potential stays where it is.
         dtype: Precision to load a model file in, by default the one it was saved in.
         skin: Extra radius in Å of the neighbor list kept between calls.
-        backend: "auto", "reference" or "fused".
+        backend: "auto" or one of `dreibein.nn.BACKENDS`.
     """
     if isinstance(potential, Evaluator):
         return potential

@@ -35,7 +35,7 @@ class Evaluator:
     Args:
         potential: Its present weights are used, whatever becomes of them later; or frozen already.
         skin: Extra radius in Å of the neighbor list that is kept between calls.
-        backend: "auto", "reference" or "fused", for a potential that is not frozen yet.
+        backend: "auto" or one of `BACKENDS`, for a potential that is not frozen yet.
         alarms: What to do about structures unlike those of the training: "warn", "stop", "record",
             "off", or `Alarms` with ranges of your own.
         field: Electric field on the atoms [3] in V/Å, for a potential that takes one
@@ -122,9 +122,9 @@ class Evaluator:
         if (self._cell != cell).any() or (self._pbc != pbc).any():
             self._set_box(structure, cell, pbc)
         pos = torch.from_numpy(np.array(positions, dtype=np.float64))
-        # an engine measures every pair anyway, so it may as well drop the distant ones
-        fused = self.frozen.backend == "fused"
-        find = self._neighbors.candidates if fused else self._neighbors
+        # what measures every pair anyway may as well drop the distant ones
+        drops = self.frozen.backend in ("fused", "compiled")
+        find = self._neighbors.candidates if drops else self._neighbors
         pairs = find(pos, *self._box)
         structure.pos = pos.to(device)
         if pairs is not self._pairs:  # the same tensors again tell an engine that nothing changed

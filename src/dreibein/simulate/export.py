@@ -7,12 +7,9 @@ atoms and edges. `owned` weighs atoms in the energy that is differentiated: 1 fo
 process, 0 for its copies of others' atoms, whose forces are then sent back (docs/export.md).
 """
 
-import copy
 import json
 import shutil
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +19,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from dreibein import __version__
-from dreibein.nn.derivatives import gradients, strained
 from dreibein.nn.potential import Potential
-from dreibein.simulate.constant_folding import fold_constants
+from dreibein.nn.programs import detached, evaluate_frame, frozen_copy, trace, untraced
 from dreibein.systems.files import atomic_path
 
 FORMAT = "1"
@@ -74,75 +70,25 @@ def trace_potential(potential: Potential) -> torch.export.ExportedProgram:
     Raises:
         ValueError: The network cannot be traced, or the program gives other numbers.
     """
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    frozen = copy.deepcopy(potential).eval().requires_grad_(False)
+    frozen = frozen_copy(potential)
     network: Any = frozen.network
     if hasattr(network, "backend"):
         network.backend = "reference"  # operators of this package stay out of the file
-
-    def evaluate(
-        z: Tensor, pos: Tensor, cell: Tensor, edges: Tensor, shift: Tensor, charge: Tensor,
-        owned: Tensor,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        return evaluate_frame(frozen, z, pos, cell, edges, shift, charge, owned)
-
     example = _example(frozen, _ATOMS, _EDGES)
     atoms, edges = torch.export.Dim("atoms"), torch.export.Dim("edges")
     sizes = ({0: atoms}, {0: atoms}, None, {1: edges}, {0: edges}, None, {0: atoms})
     name = type(potential.network).__name__
     try:
-        with _detached():
-            evaluate_frame(frozen, *example)  # constants that are cached are made of real numbers
-            graph = make_fx(evaluate, tracing_mode="symbolic", _allow_non_fake_inputs=True)(
-                *example
-            )
-            fold_constants(graph)
+        with detached():
+            graph = trace(frozen, example, "symbolic")
             program = torch.export.export(graph, example, dynamic_shapes=sizes)
-    except Exception as error:  # torch raises many kinds, from many places
-        first = str(error).strip().split("\n")[0] or type(error).__name__
-        raise ValueError(f"{name} cannot be exported, torch could not trace it: {first}") from error
+    except Exception as error:
+        raise ValueError(f"{name} cannot be exported, {untraced(error)}") from error
     foreign = {str(n.target) for n in program.graph.nodes if str(n.target).startswith("dreibein")}
     if foreign:
         raise ValueError(f"{name} cannot be exported: it uses {', '.join(sorted(foreign))}")
     _check(frozen, program)
     return program
-
-
-def evaluate_frame(
-    potential: Potential,
-    z: Tensor,
-    pos: Tensor,
-    cell: Tensor,
-    edge_index: Tensor,
-    shift: Tensor,
-    charge: Tensor,
-    owned: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Energy [1] of owned atoms, energies [N], forces [N, 3], virial [3, 3], by autograd.
-
-    Args:
-        potential: In evaluation mode.
-        z: Atomic numbers [N].
-        pos: [N, 3] float64 in Å.
-        cell: [3, 3] float64 in Å, vectors as rows; zeros for none.
-        edge_index: [2, E]; row 0 the sender j, row 1 the receiver i, both directions.
-        shift: [E, 3] int64; the edge is pos[j] + shift · cell - pos[i].
-        charge: Total charge [1] float64 in e.
-        owned: Weight of each atom's energy [N] float64, usually 1.
-    """
-    batch = torch.zeros_like(z)
-    structure = Data(
-        z=z, pos=pos, cell=cell.unsqueeze(0), edge_index=edge_index, shift=shift, charge=charge,
-        pbc=torch.ones(1, 3, dtype=torch.bool, device=z.device), batch=batch, num_graphs=1,
-    )  # fmt: skip
-    with torch.enable_grad():
-        pos = pos.detach().requires_grad_()
-        moved, cells, strain = strained(pos, structure.cell, batch)
-        energies = potential.atomic_energies(structure, moved, cells)
-        energy = (energies * owned).sum().unsqueeze(0)
-        slopes = gradients(energy, [pos, strain], create_graph=False)
-    return energy.detach(), energies.detach(), -slopes[0], -slopes[1][0]
 
 
 def describe(potential: Potential, program: torch.export.ExportedProgram) -> dict[str, str]:
@@ -209,13 +155,6 @@ def _compile(program: torch.export.ExportedProgram, path: Path, header: dict[str
         raise ValueError(
             f"compiling ahead of time failed: {lines[0] if lines else type(error).__name__}"
         ) from error
-
-
-@contextmanager
-def _detached() -> Iterator[None]:
-    """Outside inference mode, whose tensors cannot be differentiated."""
-    with torch.inference_mode(False), torch.enable_grad():
-        yield
 
 
 def _example(potential: Potential, atoms: int, edges: int) -> tuple[Tensor, ...]:

@@ -53,7 +53,7 @@ def ipi_driver(
         port: TCP port; None for a UNIX socket.
         wait_s: How long to wait for a server that is not there yet.
         skin: Extra radius in Å of the neighbor list kept between calls.
-        backend: "auto", "reference" or "fused".
+        backend: "auto" or one of `dreibein.nn.BACKENDS`.
         progress: Called with (evaluations done, 0, "evaluations").
 
     Returns:

@@ -61,7 +61,7 @@ def lammps_fix(
         spin: Spin multiplicity.
         fix: Name of the fix.
         skin: Extra radius in Å of the neighbor list kept between calls.
-        backend: "auto", "reference" or "fused".
+        backend: "auto" or one of `dreibein.nn.BACKENDS`.
 
     Returns:
         The evaluator that does the work.

@@ -46,7 +46,7 @@ def openmm_force(
             cell come from OpenMM at every call.
         particles: Indices in the OpenMM system of these atoms, in their order. [0, 1, 2, …]
         skin: Extra radius in Å of the neighbor list kept between calls.
-        backend: "auto", "reference" or "fused".
+        backend: "auto" or one of `dreibein.nn.BACKENDS`.
 
     Returns:
         A force; it cannot be serialized.

@@ -115,7 +115,7 @@ def measure_speed(
     Args:
         potential: Set to evaluation mode.
         atoms: The structure; charge and spin from `atoms.info`.
-        backends: Names. [all that the potential has]
+        backends: Names. [all that the potential has, without "compiled"]
         threads: Numbers of threads to try. [1, 2, 4, … and all cores; 1 on a GPU]
         repeat: Calls of each combination.
         memory: Whether to measure memory.
@@ -240,9 +240,10 @@ def _peak_bytes() -> int:
 
 def _checked_backends(potential: Potential, backends: Sequence[str] | None) -> list[str]:
     there = available_backends(potential)
+    known = (*there, "compiled")
     for name in backends or ():
-        if name not in there:
-            raise ValueError(f"there is no backend '{name}' here; choose from {', '.join(there)}")
+        if name not in known:
+            raise ValueError(f"there is no backend '{name}' here; choose from {', '.join(known)}")
     return list(backends or there)
 
 

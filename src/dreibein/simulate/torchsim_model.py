@@ -40,7 +40,7 @@ def torchsim_model(
         compute_stress: Whether to compute the stress too; relaxing cells and constant pressure
             need it.
         dtype: Of torch-sim's positions, energies and forces, whatever the potential computes in.
-        backend: "auto", "reference" or "fused".
+        backend: "auto" or one of `dreibein.nn.BACKENDS`.
 
     Raises:
         ImportError: torch-sim is missing; it needs Python 3.12.
