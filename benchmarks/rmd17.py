@@ -5,13 +5,13 @@
 
 The recipe: label the 950 frames by GFN2-xTB, train networks on what it lacks of PBE, sample new
 geometries at 500 K by dynamics of GFN2-xTB with that correction, which labels them too, and train
-one network on those and the 950 frames together. Nothing but the 950 + 50 frames of split 01 (the
-last 50 validate every training) is of the reference level; the 1000 test frames are read once, at
-the end. Every step is a command that is printed before it runs; a step whose result is there is
-passed over, an interrupted one goes on. Members of the correction are trained side by side, one
-core each; frames are sampled on every core. Wall times of the steps and the curves of validation
-errors are written to OUTPUT/MOLECULE.json, and drawn in OUTPUT/MOLECULE.svg beside those of
---alone.
+networks (`--students`) on those and the 950 frames together. Nothing but the 950 + 50 frames of
+split 01 (the last 50 validate every training) is of the reference level; the 1000 test frames are
+read at the end, by each last network and by their committee. Every step is a command that is
+printed before it runs; a step whose result is there is passed over, an interrupted one goes on.
+Networks of a step are trained side by side, one core each; frames are sampled on every core. Wall
+times of the steps and the curves of validation errors are written to OUTPUT/MOLECULE.json, and
+drawn in OUTPUT/MOLECULE.svg beside those of --alone.
 
 FOLDER holds rmd17_MOLECULE_train_01.npz and rmd17_MOLECULE_test_01.npz.
 """
@@ -222,27 +222,36 @@ def curve(folder: Path) -> list[dict[str, float]]:
 
 
 def draw(molecule: str, folder: Path) -> Path:
-    """Force errors on validation frames against time, of the recipe and of the frames alone."""
+    """Errors on validation frames against time, of the recipe and of the frames alone.
+
+    Networks of a step begin together: they are trained side by side.
+    """
     import matplotlib
     from matplotlib import pyplot
 
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "dreibein"
-    figure, axes = pyplot.subplots(figsize=(7, 4), constrained_layout=True)
-    kinds = {molecule: "the network", f"{molecule}-alone": "the 950 frames alone"}
+    figure, panels = pyplot.subplots(1, 2, figsize=(9, 4), sharex=True, constrained_layout=True)
+    kinds = {molecule: "trained on many frames", f"{molecule}-alone": "the 950 frames alone"}
     for name, kind in kinds.items():
         path = folder / f"{name}.json"
         if not path.exists():
             continue
-        record, begin = json.loads(path.read_text(encoding="utf-8")), 0.0
-        for step, points in record["curves"].items():
+        record = json.loads(path.read_text(encoding="utf-8"))
+        begin, end, before = 0.0, 0.0, ""
+        for title, points in record["curves"].items():
+            step = title.split()[0]
+            if step != before:
+                begin, before = end, step
             minutes = [(begin + p["seconds"]) / 60 for p in points]
-            label = kind if step == "training" else f"{step} of GFN2-xTB, differences"
-            axes.plot(minutes, [p[ERRORS[1]] for p in points], label=label)
-            begin += points[-1]["seconds"] if points else 0.0
-    axes.set(yscale="log", xlabel="minutes of training", ylabel="validation: forces, MAE / meV/Å")
-    axes.set_title(f"rMD17 {molecule}")
-    axes.legend()
+            label = title.replace(step, kind if step == "training" else "correction of GFN2-xTB")
+            for axes, error in zip(panels, reversed(ERRORS), strict=True):
+                axes.plot(minutes, [p[error] for p in points], label=label)
+            end = max(end, begin + points[-1]["seconds"])
+    for axes, what in zip(panels, ("forces, MAE / meV/Å", "energy, MAE / meV"), strict=True):
+        axes.set(yscale="log", xlabel="minutes of training", ylabel=f"validation: {what}")
+    panels[0].set_title(f"rMD17 {molecule}")
+    panels[1].legend()
     path = folder / f"{molecule}.svg"
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
