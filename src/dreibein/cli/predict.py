@@ -29,10 +29,7 @@ def predict(
     ] = None,
     backend: Annotated[
         str,
-        typer.Option(
-            help="auto, reference (autograd), fused (tables, no autograd), cuda (Triton) or "
-            "compiled (torch.compile)."
-        ),
+        typer.Option(help="auto, reference (autograd), fused (tables, no autograd), cuda."),
     ] = "auto",
     memory: Annotated[str, typer.Option(help=LIMIT)] = "0",
 ) -> None:
