@@ -45,8 +45,8 @@ SMILES = {
 }
 TRAINING = [
     *("--preset", "medium", "--set", "model.cutoff=4.5", "--set", "model.knots=128"),
+    *("--set", "training.lr=1e-3"),
 ]
-RATES = {"correction": 1e-3, "training": 2e-3}  # learning rates
 ERRORS = ("val_energy_mae_mev", "val_forces_mae_mev_per_a")
 TRAINED = 950  # of the 1000 frames; the others validate
 
@@ -97,7 +97,7 @@ def main() -> None:
     sources = [] if options.alone else ["--data", corrected(options, frames, clock)]
     folder = options.output / name
     command = [
-        *("train", *settings(options, "training"), *sources, "--data", f"{frames}@:{TRAINED}"),
+        *("train", *settings(options), *sources, "--data", f"{frames}@:{TRAINED}"),
         *("--validation", f"{frames}@{TRAINED}:", "--test", test),
         *("--set", f"training.batch_size={options.batch_size}"),
         *("--set", f"training.epochs={options.epochs}"),
@@ -136,7 +136,7 @@ def corrected(options: argparse.Namespace, frames: Path, clock: Clock) -> Path:
     run("difference", subtract, difference, clock)
     train = [
         *("train", "--data", f"{difference}@:{TRAINED}"),
-        *("--validation", f"{difference}@{TRAINED}:", *settings(options, "correction")),
+        *("--validation", f"{difference}@{TRAINED}:", *settings(options)),
         *("--set", "training.batch_size=8", "--set", f"training.epochs={options.correcting}"),
     ]
     train_networks("correction", train, folder, options.members, clock)
@@ -149,10 +149,9 @@ def corrected(options: argparse.Namespace, frames: Path, clock: Clock) -> Path:
     return labels
 
 
-def settings(options: argparse.Namespace, step: str) -> list[str]:
-    """Options that every training shares, and the learning rate of this step."""
-    overrides = [f"training.lr={RATES[step]}", *options.set]
-    return [*TRAINING, *(word for override in overrides for word in ("--set", override))]
+def settings(options: argparse.Namespace) -> list[str]:
+    """Options that every training shares."""
+    return [*TRAINING, *(word for override in options.set for word in ("--set", override))]
 
 
 def members(step: str, folder: Path) -> dict[str, Path]:
