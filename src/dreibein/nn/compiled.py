@@ -95,6 +95,15 @@ class CompiledFrames:
             ValueError: The potential cannot be traced or compiled, or it hears pairs beyond the
                 cutoff.
         """
+        with torch.inference_mode(False), torch.no_grad():  # its tensors cannot be traced
+            results = self._evaluate(structure)
+            if "stress" in wanted:
+                results["stress"] = stress_from_strain_gradient(
+                    -results["virial"], structure.cell, structure.pbc
+                )
+        return {name: value for name, value in results.items() if name in wanted}
+
+    def _evaluate(self, structure: Data) -> dict[str, Tensor]:
         filled, count = self._fill(structure), len(structure.z)
         filled.pos[:count] = structure.pos.detach()
         charge = structure.get("charge")
@@ -107,18 +116,18 @@ class CompiledFrames:
         if size not in self._programs:
             self._programs[size] = self._compile(frame)
         energy, energies, forces, virial = self._run(self._programs[size], frame)
-        results = {"energy": energy, "energies": energies[:count], "forces": forces[:count]}
-        results["virial"] = virial = virial.unsqueeze(0)
-        if "stress" in wanted:
-            results["stress"] = stress_from_strain_gradient(-virial, structure.cell, structure.pbc)
-        return {name: value for name, value in results.items() if name in wanted}
+        return {
+            "energy": energy,
+            "energies": energies[:count],
+            "forces": forces[:count],
+            "virial": virial.unsqueeze(0),
+        }
 
     def _run(self, program: Program, frame: Frame) -> tuple[Tensor, ...]:
         """Results that the next call leaves as they are."""
         if self._on_gpu:
             torch.compiler.cudagraph_mark_step_begin()
-        with torch.no_grad():
-            results = program(*frame)
+        results = program(*frame)
         return tuple(x.clone() for x in results) if self._on_gpu else results
 
     def _fill(self, structure: Data) -> _Filled:
