@@ -54,7 +54,10 @@ def label(
     ] = None,
     sampler: Annotated[
         str | None,
-        typer.Option(help="Method that drives the dynamics. [an xTB method itself, else GFN2-xTB]"),
+        typer.Option(
+            help="Method or trained model that drives the dynamics. [an xTB method itself, else "
+            "GFN2-xTB]"
+        ),
     ] = None,
     trajectories: Annotated[
         int | None, typer.Option(help="Independent trajectories that share the frames. [20]")

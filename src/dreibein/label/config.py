@@ -53,8 +53,9 @@ class LabelConfig(BaseModel):
     )
     sampler: str | None = Field(
         None,
-        description="Method that drives the dynamics (default: the method itself when it is an "
-        "xTB one, GFN2-xTB otherwise)",
+        description="What drives the dynamics, a method or a trained model: a file, or folder of "
+        "a run or an ensemble (default: the method itself when it is an xTB one, GFN2-xTB "
+        "otherwise)",
     )
     frames: int = Field(1000, ge=1, description="Number of frames to sample")
     temperature_k: float = Field(500.0, gt=0.0, description="Temperature of the dynamics in K")

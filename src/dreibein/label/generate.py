@@ -30,6 +30,7 @@ from dreibein.label.partial import (
 from dreibein.label.sampling import MAX_RESTARTS, Trajectory, begin
 from dreibein.label.structures import bare, frames_of_file, starting_structures
 from dreibein.label.summary import LabelSummary, correlations, label_statistics
+from dreibein.label.trained import TrainedMethod
 from dreibein.label.workers import available_cores, carry_on, label_frames, worker_pool
 from dreibein.label.xtb import XTB_METHODS
 
@@ -132,6 +133,11 @@ def _plan(config: LabelConfig) -> _Plan:
     """Check methods and structures, before any process starts."""
     level = Level(config.method, config.correction)
     method = make_method(*level)
+    if isinstance(method, TrainedMethod):
+        raise ValueError(
+            f"{config.method} is a trained model, whose labels `dreibein predict` computes: name "
+            "it as the sampler, and a method of quantum chemistry to label what it visits"
+        )
     sampler = driver = None
     theory, dear = method.name, list[Labels]()
     if config.difference:

@@ -1,11 +1,13 @@
 """From a method's name to the method."""
 
 import difflib
+from pathlib import Path
 from typing import NamedTuple
 
 from dreibein.label.calculations import Method
 from dreibein.label.corrections import CorrectedMethod
 from dreibein.label.dft import COMMON_FUNCTIONALS, DftMethod
+from dreibein.label.trained import TrainedMethod
 from dreibein.label.xtb import XTB_METHODS, XtbMethod
 
 _EXAMPLE_BASIS = "def2-SVP"
@@ -24,10 +26,11 @@ class Level(NamedTuple):
 
 
 def make_method(name: str, correction: str | None = None) -> Method:
-    """Method of a name: GFN2-xTB, GFN1-xTB, `functional/basis` or `HF/basis`.
+    """Method of a name: GFN2-xTB, GFN1-xTB, `functional/basis`, `HF/basis`, or a trained model.
 
     Args:
-        name: Upper and lower case do not matter for xTB.
+        name: Upper and lower case do not matter for xTB. A model file, run folder or folder of an
+            ensemble is the potential itself.
         correction: Model file or run folder, trained on differences to the method, to add.
 
     Raises:
@@ -40,6 +43,8 @@ def make_method(name: str, correction: str | None = None) -> Method:
     'GFN2-xTB'
     """
     method = _bare_method(name)
+    if correction and isinstance(method, TrainedMethod):
+        raise ValueError(f"{name} is a trained model: a correction is added to a cheap method")
     return CorrectedMethod(method, correction) if correction else method
 
 
@@ -55,6 +60,8 @@ def _bare_method(name: str) -> Method:
             if slash:
                 raise ValueError(f"{known} takes no basis set: leave '/{basis}' away")
             return XtbMethod(known)
+    if Path(name).exists() or name.endswith(".safetensors"):
+        return TrainedMethod(name)
     if first and basis:
         return DftMethod(name)
     name = first
