@@ -4,14 +4,15 @@
     python benchmarks/rmd17.py ethanol --data FOLDER -o … --alone         the 950 frames alone
 
 The recipe: label the 950 frames by GFN2-xTB, train networks on what it lacks of PBE, sample new
-geometries at 500 K by dynamics of GFN2-xTB with that correction, which labels them too, and train
-networks (`--students`) on those and the 950 frames together. Nothing but the 950 + 50 frames of
-split 01 (the last 50 validate every training) is of the reference level; the 1000 test frames are
-read at the end, by each last network and by their committee. Every step is a command that is
-printed before it runs; a step whose result is there is passed over, an interrupted one goes on.
-Networks of a step are trained side by side, one core each; frames are sampled on every core. Wall
-times of the steps and the curves of validation errors are written to OUTPUT/MOLECULE.json, and
-drawn in OUTPUT/MOLECULE.svg beside those of --alone.
+geometries by dynamics, label them by GFN2-xTB with that correction, and train networks
+(`--students`) on those and the 950 frames together. The dynamics is that of a network trained for
+a few minutes on the 950 frames (`--sampling` epochs), or with `--sampling 0` of GFN2-xTB with the
+correction. Nothing but the 950 + 50 frames of split 01 (the last 50 validate every training) is of
+the reference level; the 1000 test frames are read at the end, by each last network and by their
+committee. Every step is a command that is printed before it runs; a step whose result is there is
+passed over, an interrupted one goes on. Networks of a step are trained side by side, one core each;
+frames are sampled on every core. Wall times of the steps and the curves of validation errors are
+written to OUTPUT/MOLECULE.json, and drawn in OUTPUT/MOLECULE.svg beside those of --alone.
 
 FOLDER holds rmd17_MOLECULE_train_01.npz and rmd17_MOLECULE_test_01.npz.
 """
@@ -79,6 +80,8 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--members", type=int, default=2, help="networks of the correction")
     parser.add_argument("--correcting", type=int, default=200, help="epochs of each of them")
+    parser.add_argument("--sampling", type=int, default=40, help="epochs of what drives dynamics")
+    parser.add_argument("--temperature", type=float, default=500.0, help="of the dynamics in K")
     parser.add_argument("--frames", type=int, default=16000, help="frames of the corrected method")
     parser.add_argument("--trajectories", type=int, default=80, help="that they are taken from")
     parser.add_argument("--epochs", type=int, default=20, help="of the last training")
@@ -110,7 +113,10 @@ def main() -> None:
         run("committee", ["evaluate", folder, test, "-o", judged], judged, clock)
         errors["committee"] = errors_of(judged / "evaluation.json")
     if not options.alone:
-        runs = members("correction", options.output / f"{options.molecule}-correction") | runs
+        beginning = options.output / options.molecule
+        first = members("correction", Path(f"{beginning}-correction"))
+        driver = {"sampler": Path(f"{beginning}-sampler")} if options.sampling else {}
+        runs = first | driver | runs
     record = {
         "molecule": options.molecule,
         "errors": errors,
@@ -141,12 +147,26 @@ def corrected(options: argparse.Namespace, frames: Path, clock: Clock) -> Path:
     ]
     train_networks("correction", train, folder, options.members, clock)
     sample = [
-        *("label", SMILES[options.molecule], "--correction", folder, "--temperature", 500),
+        *("label", SMILES[options.molecule], "--correction", folder),
+        *(["--sampler", sampler(options, frames, clock)] if options.sampling else []),
         *("--frames", options.frames, "--trajectories", options.trajectories),
+        *("--temperature", options.temperature),
         *("--interval", 8, "--seed", 1, "-o", labels),
     ]
     run("labels", sample, labels, clock)
     return labels
+
+
+def sampler(options: argparse.Namespace, frames: Path, clock: Clock) -> Path:
+    """A network of the reference frames alone, good enough to visit geometries."""
+    folder = options.output / f"{options.molecule}-sampler"
+    train = [
+        *("train", "--data", f"{frames}@:{TRAINED}", "--validation", f"{frames}@{TRAINED}:"),
+        *settings(options),
+        *("--set", "training.batch_size=8", "--set", f"training.epochs={options.sampling}"),
+    ]
+    run("sampler", [*train, "-o", folder], folder, clock)
+    return Path(folder)
 
 
 def settings(options: argparse.Namespace) -> list[str]:
@@ -231,6 +251,7 @@ def draw(molecule: str, folder: Path) -> Path:
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "dreibein"
     figure, panels = pyplot.subplots(1, 2, figsize=(9, 4), sharex=True, constrained_layout=True)
+    names = {"correction": "correction of GFN2-xTB", "sampler": "driver of the dynamics"}
     kinds = {molecule: "trained on many frames", f"{molecule}-alone": "the 950 frames alone"}
     for name, kind in kinds.items():
         path = folder / f"{name}.json"
@@ -243,7 +264,7 @@ def draw(molecule: str, folder: Path) -> Path:
             if step != before:
                 begin, before = end, step
             minutes = [(begin + p["seconds"]) / 60 for p in points]
-            label = title.replace(step, kind if step == "training" else "correction of GFN2-xTB")
+            label = title.replace(step, names.get(step, kind))
             for axes, error in zip(panels, reversed(ERRORS), strict=True):
                 axes.plot(minutes, [p[error] for p in points], label=label)
             end = max(end, begin + points[-1]["seconds"])
