@@ -36,16 +36,21 @@ def frames(tmp_path):
 
 
 @pytest.fixture
-def train(frames, monkeypatch):
+def dreibein(monkeypatch):
     def run(*arguments):
-        options = [word for setting in FAST for word in ("--set", setting)]
-        start = ["dreibein", "train", "-p", "small", "-d", str(frames), "--validation", "4"]
-        monkeypatch.setattr(sys, "argv", [*start, *options, *map(str, arguments)])
+        monkeypatch.setattr(sys, "argv", ["dreibein", *map(str, arguments)])
         with pytest.raises(SystemExit) as stop:
             main()
         return stop.value.code or 0
 
     return run
+
+
+@pytest.fixture
+def train(frames, dreibein):
+    options = [word for setting in FAST for word in ("--set", setting)]
+    start = ["train", "-p", "small", "-d", frames, "--validation", "4"]
+    return lambda *arguments: dreibein(*start, *options, *arguments)
 
 
 def test_members_differ_and_go_on(train, tmp_path, frames):
@@ -77,3 +82,24 @@ def test_members_differ_and_go_on(train, tmp_path, frames):
     after = [(folder / f"member_{k}" / "model.safetensors").read_bytes() for k in (1, 2)]
     assert before[0] == after[0] != after[1]
     assert train("--ensemble", "2", "--resume", folder) == 2
+
+
+def test_its_errors_are_those_of_the_mean(train, dreibein, tmp_path, frames):
+    folder, judged = tmp_path / "ensemble", tmp_path / "judged"
+    assert train("--ensemble", "2", "-o", folder) == 0
+    assert dreibein("evaluate", folder, frames, "--no-checks", "-o", judged) == 0
+    record = json.loads((judged / "evaluation.json").read_text())
+    members = [load_model(folder / f"member_{k}") for k in (1, 2)]
+    assert record["model"]["file"] == str(folder)
+    assert record["model"]["parameters"] == sum(
+        weight.numel() for member in members for weight in member.parameters()
+    )
+    errors = []
+    for atoms in ase.io.read(frames, ":"):
+        mean = np.zeros((len(atoms), 3))
+        for member in members:
+            copy = atoms.copy()
+            copy.calc = Calculator(member)
+            mean += copy.get_forces() / 2
+        errors.append(np.abs(mean - atoms.get_forces()))
+    assert record["metrics"]["forces_mae_mev_per_a"] == pytest.approx(1e3 * np.mean(errors))

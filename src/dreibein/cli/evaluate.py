@@ -121,9 +121,11 @@ def measure(potential: "Potential", dataset: "StructureDataset") -> "Checks":
 def describe_model(path: Path, potential: "Potential") -> dict[str, Any]:
     """What the record of an evaluation says of the model."""
     from dreibein.models import model_file
+    from dreibein.models.storage import ensemble_members
 
+    ensemble = len(ensemble_members(path)) > 1
     return {
-        "file": str(model_file(path)),
+        "file": str(path if ensemble else model_file(path)),
         "architecture": potential.config.architecture,
         "parameters": sum(p.numel() for p in potential.parameters()),
         "cutoff": potential.cutoff,
