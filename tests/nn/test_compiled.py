@@ -104,6 +104,11 @@ def test_what_programs_do_not_take_is_left_to_the_potential(potential, monkeypat
     assert frozen(one, ("hessian",))["hessian"].shape == (4, 3, 4, 3)
     empty = attach_neighbors(make_structure([], torch.zeros(0, 3)), CUTOFF)
     assert frozen(empty)["energy"].tolist() == [0.0]
+    network = Potential(Pairs("endless"))
+    longer = structure(4, 0, cutoff=2.0 * CUTOFF)
+    assert longer.edge_index.shape[1] > one.edge_index.shape[1]
+    found = FrozenPotential(network, "compiled")(longer, ("hessian",))
+    assert_same(found, network(one, ("hessian",)), 1e-12)
     assert not frozen._compiled._programs
     assert "torch.compile" in frozen.describe()
 

@@ -27,7 +27,7 @@ from dreibein.nn.potential import Potential
 from dreibein.nn.response import applied_field, has_field
 from dreibein.nn.terms.sums import term_gradients
 from dreibein.nn.uncertainty import UNCERTAINTIES
-from dreibein.systems.graphs import batch_index
+from dreibein.systems.graphs import batch_index, within
 
 Numbers = np.ndarray[Any, Any]
 Gradients = tuple[Numbers, Numbers, Numbers]
@@ -341,6 +341,8 @@ class FrozenPotential:
         plain = wanted <= FUSED_OUTPUTS and not self._beyond(structures)
         if plain and self._compiled is not None and self._compiled.takes(structures):
             return self._compiled(structures, wanted)
+        if self._compiled is not None:  # the list may be one with a skin
+            structures = within(structures, self.potential.cutoff)
         if not (plain and self._engine is not None):
             with self._sums():
                 return self.potential(structures, compute=names)
