@@ -71,6 +71,26 @@ def test_one_program_serves_molecules_and_cells_of_its_size(potential, compiled)
 
 
 @compiler
+def test_in_float64_numbers_are_those_of_the_potential():
+    torch.manual_seed(1)
+    config = TensorNetConfig(channels=8, layers=1, cutoff=CUTOFF)
+    exact = build_potential(config, elements=(1, 6, 8), dtype=torch.float64)
+    case = structure(7, 0)
+    assert_same(FrozenPotential(exact, "compiled")(case, NAMES), exact(case, NAMES), 1e-11)
+
+
+@compiler
+def test_a_target_beside_leaves_energy_and_forces_to_the_program():
+    torch.manual_seed(2)
+    config = TensorNetConfig(channels=16, layers=1, cutoff=CUTOFF, knots=16, targets=["dipole"])
+    both = build_potential(config, elements=(1, 6, 8))
+    frozen, case = FrozenPotential(both, "compiled"), structure(7, 0)
+    names = ("energy", "dipole", "forces")
+    assert_same(frozen(case, names), both(case, names), 1e-5)
+    assert len(frozen._compiled._programs) == 1
+
+
+@compiler
 def test_results_outlive_the_next_call(potential, compiled):
     first, second = structure(7, 0), structure(7, 4)
     found = compiled(first, NAMES)

@@ -138,10 +138,6 @@ def _results(
     return found
 
 
-def _compilable(potential: Potential) -> tuple[str, ...]:
-    return ("compiled",) if potential.has_energy else ()
-
-
 class FrozenPotential:
     """Values of a potential at its present weights; later changes of them are not seen.
 
@@ -185,16 +181,17 @@ class FrozenPotential:
         self.memory, self._told = memory, (0, 0)
         self._costs: dict[bool, Cost] = {}
         there = backends_of(potential)
+        there = (*there, "compiled") if potential.has_energy else there
         if backend not in ("auto", *BACKENDS):
             raise ValueError(f"there is no backend '{backend}'; choose auto, {', '.join(BACKENDS)}")
         automatic = backend == "auto"
         if automatic:
             single = "fused" in there and potential.dtype == torch.float32
             backend = "cuda" if "cuda" in there else "fused" if single else "reference"
-        if backend not in (*there, *_compilable(potential)):
+        if backend not in there:
             raise ValueError(
                 f"{type(potential.network).__name__} on {potential.device} cannot be evaluated by "
-                f"'{backend}'; choose from {', '.join((*there, *_compilable(potential)))}"
+                f"'{backend}'; choose from {', '.join(there)}"
             )
         self.potential = potential.eval()
         self._scale = float(potential.scale)
@@ -334,10 +331,10 @@ class FrozenPotential:
     def _at_once(self, structures: Data, names: tuple[str, ...]) -> dict[str, Tensor]:
         wanted = frozenset(names)
         targets = tuple(name for name in names if name in self._targets)
-        if self._engine is not None and targets and wanted != frozenset(targets):
+        faster = self._engine is not None or self._compiled is not None
+        if faster and targets and wanted != frozenset(targets):
             rest = tuple(name for name in names if name not in self._targets)
-            found = self.potential(structures, compute=targets)
-            return found | self._at_once(structures, rest)
+            return self._at_once(structures, targets) | self._at_once(structures, rest)
         plain = wanted <= FUSED_OUTPUTS and not self._beyond(structures)
         if plain and self._compiled is not None and self._compiled.takes(structures):
             return self._compiled(structures, wanted)
