@@ -171,6 +171,7 @@ def test_labels_are_a_function_of_the_positions_alone(method):
         ("GFN2-xTB/def2-SVP", "GFN2-xTB takes no basis set: leave '/def2-SVP' away"),
         ("PBE", "'PBE' lacks its basis set: write PBE/def2-SVP"),
         ("foo", "nearest are GFN2-xTB and PBE/def2-SVP"),
+        ("", "'' is no method"),
     ],
 )
 def test_wrong_names_are_answered(name, said):

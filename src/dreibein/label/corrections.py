@@ -8,7 +8,7 @@ from ase import Atoms
 
 from dreibein.label.calculations import Array, Calculation, Labels, Method
 from dreibein.label.differences import high_level
-from dreibein.label.trained import TrainedCalculation, load_frozen
+from dreibein.label.trained import TrainedCalculation, TrainedMethod
 
 
 class CorrectedMethod:
@@ -26,30 +26,26 @@ class CorrectedMethod:
     """
 
     def __init__(self, base: Method, correction: str) -> None:
-        self._base = base
-        self._potential, self.digest = load_frozen(correction)
-        high = high_level(self._potential.potential.card.get("level_of_theory"), base.name)
+        self._base, self._added = base, TrainedMethod(correction)
+        high = high_level(self._added.level_of_theory, base.name)
         if high is None:
             raise ValueError(
                 f"{correction} was not trained on differences to {base.name}: label the dear "
                 f"method's frames with --single-points --difference --method {base.name} and train "
                 "on those"
             )
-        self.name = f"{base.name} corrected to {high} by {self.digest[:12]}"
+        self.name = f"{base.name} corrected to {high} by {self._added.digest[:12]}"
         self.packages: tuple[str, ...] = (*base.packages, "torch")
         self.frames_per_task = base.frames_per_task
 
     def check(self, atoms: Atoms) -> None:
         """Refuse what the cheap method refuses, and elements that the correction has not seen."""
-        from dreibein.systems import from_ase
-
         self._base.check(atoms)
-        self._potential.potential.check(from_ase(atoms))
+        self._added.check(atoms)
 
     def calculation(self, atoms: Atoms) -> "CorrectedCalculation":
         """Calculation of one structure, fixed in elements, cell, charge and spin."""
-        added = TrainedCalculation(self._potential, atoms)
-        return CorrectedCalculation(self._base.calculation(atoms), added)
+        return CorrectedCalculation(self._base.calculation(atoms), self._added.calculation(atoms))
 
 
 class CorrectedCalculation:

@@ -17,7 +17,7 @@ class Level(NamedTuple):
     """A level of theory as processes are told of it.
 
     Attributes:
-        method: Name of the method.
+        method: Name of the method, or the path of a trained model.
         correction: Model that is added to it.
     """
 
@@ -36,7 +36,7 @@ def make_method(name: str, correction: str | None = None) -> Method:
     Raises:
         ValueError: The name is not known; the nearest ones are named. Or the correction does not
             belong to the method.
-        OSError: There is no such correction.
+        OSError: There is no such model.
         ImportError: The package behind it is missing; the extra is named.
 
     >>> make_method("gfn2-xtb").name
@@ -44,7 +44,10 @@ def make_method(name: str, correction: str | None = None) -> Method:
     """
     method = _bare_method(name)
     if correction and isinstance(method, TrainedMethod):
-        raise ValueError(f"{name} is a trained model: a correction is added to a cheap method")
+        raise ValueError(
+            f"{name} is a trained model, and a correction is added to a cheap method: name "
+            f"{XTB_METHODS[0]}, say, and the model as the sampler"
+        )
     return CorrectedMethod(method, correction) if correction else method
 
 
@@ -60,10 +63,13 @@ def _bare_method(name: str) -> Method:
             if slash:
                 raise ValueError(f"{known} takes no basis set: leave '/{basis}' away")
             return XtbMethod(known)
-    if Path(name).exists() or name.endswith(".safetensors"):
+    if name and (Path(name).exists() or name.endswith(".safetensors")):
         return TrainedMethod(name)
     if first and basis:
-        return DftMethod(name)
+        try:
+            return DftMethod(name)
+        except ValueError as error:  # a name with a slash may have been meant as a path
+            raise ValueError(f"{error}, and there is no model at {name}") from error
     name = first
     choices = [*XTB_METHODS, *COMMON_FUNCTIONALS]
     by_low = {choice.lower(): choice for choice in choices}

@@ -21,26 +21,34 @@ class TrainedMethod:
     Raises:
         OSError: There is no such model.
         ValueError: It predicts no energy.
+
+    Attributes:
+        digest: Hash of its files.
+        level_of_theory: Of what it was trained on; None where that is not known.
     """
 
     packages: tuple[str, ...] = ("torch",)
     frames_per_task = 100
 
     def __init__(self, path: str) -> None:
-        self.potential, digest = load_frozen(path)
-        if not self.potential.potential.has_energy:
-            raise ValueError(f"{path} predicts no energy, and dynamics needs forces")
-        self.name = f"the model {digest[:12]}"
+        # when they were written, so that what is kept of others is not taken for them
+        changed = tuple(file.stat().st_mtime_ns for file in _files(path))
+        self._frozen, self.digest = _frozen(path, changed)
+        potential = self._frozen.potential
+        if not potential.has_energy:
+            raise ValueError(f"{path} predicts no energy: name a model that does")
+        self.level_of_theory: str | None = potential.card.get("level_of_theory")
+        self.name = f"the model {self.digest[:12]}"
 
     def check(self, atoms: Atoms) -> None:
         """Refuse elements that the model has not seen."""
         from dreibein.systems import from_ase
 
-        self.potential.potential.check(from_ase(atoms))
+        self._frozen.potential.check(from_ase(atoms))
 
     def calculation(self, atoms: Atoms) -> "TrainedCalculation":
         """Calculation of one structure, fixed in elements, cell, charge and spin."""
-        return TrainedCalculation(self.potential, atoms)
+        return TrainedCalculation(self._frozen, atoms)
 
 
 class TrainedCalculation:
@@ -87,17 +95,6 @@ class TrainedCalculation:
         return {name: values[name].numpy() for name in names}
 
 
-def load_frozen(path: str) -> tuple[Any, str]:
-    """The potential of a path, and the hash of its files.
-
-    Raises:
-        OSError: There is no such model.
-    """
-    # when they were written, so that what is kept of others is not taken for them
-    changed = tuple(file.stat().st_mtime_ns for file in _files(path))
-    return _frozen(path, changed)
-
-
 def _files(path: str) -> list[Path]:
     """Model files of a path, one or those of an ensemble."""
     from dreibein.models.storage import ensemble_members, model_file
@@ -108,7 +105,7 @@ def _files(path: str) -> list[Path]:
 
 @lru_cache(maxsize=2)
 def _frozen(path: str, changed: tuple[int, ...]) -> tuple[Any, str]:
-    """Once for each process and state of the files."""
+    """The potential of a path and the hash of its files, once for each process and their state."""
     from dreibein.models import load_model
     from dreibein.nn import freeze
 
