@@ -166,7 +166,7 @@ def sampler(options: argparse.Namespace, frames: Path, clock: Clock) -> Path:
         *("--set", "training.batch_size=8", "--set", f"training.epochs={options.sampling}"),
     ]
     run("sampler", [*train, "-o", folder], folder, clock)
-    return Path(folder)
+    return folder
 
 
 def settings(options: argparse.Namespace) -> list[str]:
@@ -188,7 +188,8 @@ def errors_of(path: Path) -> dict[str, float]:
 def train_networks(step: str, train: list[object], folder: Path, count: int, clock: Clock) -> None:
     """One network, or an ensemble: members train side by side with the seeds it would give."""
     if count == 1:
-        return run(step, [*train, "-o", folder], folder, clock)
+        run(step, [*train, "-o", folder], folder, clock)
+        return
     if (folder / "ensemble.json").exists():
         print(f"{step}: {folder} is there")
         return
