@@ -3,6 +3,7 @@
 import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, molecule
 
 from dreibein.label import LabelConfig
@@ -26,6 +27,21 @@ def test_a_file_gives_its_last_frame_with_its_cell(tmp_path):
     np.testing.assert_allclose(start.cell.array, crystal.cell.array)
     assert start.pbc.all()
     assert start.info == {"charge": 0, "spin": 1, "config_type": "crystal"}
+
+
+def test_a_slice_of_a_file_gives_its_frames_spread_evenly(tmp_path):
+    path = tmp_path / "frames.extxyz"
+    frames = [Atoms("H2", positions=[[0, 0, 0], [0, 0, 0.7 + 0.01 * k]]) for k in range(10)]
+    ase.io.write(path, frames)
+
+    def lengths(where: str, trajectories: int) -> list[float]:
+        config = LabelConfig(structure=f"{path}{where}", trajectories=trajectories)
+        return [round(atoms.get_distance(0, 1), 2) for atoms in starting_structures(config)]
+
+    assert lengths("@:3", 20) == [0.7, 0.71, 0.72]
+    assert lengths("@:", 4) == [0.7, 0.72, 0.75, 0.77]
+    assert lengths("@3", 20) == [0.73]
+    assert lengths("", 20) == [0.79]
 
 
 def test_charge_and_spin_of_the_options_win(tmp_path):

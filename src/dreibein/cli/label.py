@@ -8,7 +8,10 @@ import typer
 
 def label(
     structure: Annotated[
-        str, typer.Argument(help="SMILES string (CCO), or a structure file (its last frame).")
+        str,
+        typer.Argument(
+            help="SMILES string (CCO), or a structure file: its last frame, or file@: for all."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="extxyz file to write.")],
     method: Annotated[

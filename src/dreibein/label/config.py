@@ -20,7 +20,8 @@ class LabelConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     structure: str = Field(
-        min_length=1, description="SMILES string, or a file that ASE reads (its last frame)"
+        min_length=1,
+        description="SMILES string, or a file that ASE reads: its last frame, or file@: for all",
     )
     method: str = Field(
         "GFN2-xTB",

@@ -48,7 +48,7 @@ def frames_of_trajectory(
         atoms = trajectory.atoms.copy()
         atoms.positions = positions
         info = {
-            "config_type": f"conformer{conformer}",
+            "config_type": trajectory.atoms.info.get("config_type", f"conformer{conformer}"),
             "level_of_theory": method,
             "temperature": config.temperature_k,
             "seed": config.seed,

@@ -1,4 +1,4 @@
-"""Where a run starts: conformers of a molecule, the structure of a file, or all its frames."""
+"""Where a run starts: conformers of a molecule, the structure of a file, or its frames."""
 
 from typing import Any
 
@@ -10,7 +10,11 @@ from dreibein.label.config import LabelConfig
 
 
 def starting_structures(config: LabelConfig) -> list[Atoms]:
-    """Structures that trajectories start from, in turn: conformers of a SMILES string, or a file's.
+    """Structures that trajectories start from, in turn.
+
+    Conformers of a SMILES string; the last frame of 'file', frame 3 of 'file@3', or all frames of a
+    slice such as 'file@:': with more of those than trajectories, as many as there are, spread
+    evenly.
 
     Raises:
         ValueError: The text is neither a file nor SMILES, or the charge contradicts the string.
@@ -20,8 +24,13 @@ def starting_structures(config: LabelConfig) -> list[Atoms]:
     from dreibein.data.read_ase import file_of
     from dreibein.data.structures import conformers, read_structure
 
+    path = file_of(config.structure)
+    if path.is_file() and ":" in config.structure.removeprefix(str(path)):
+        frames = frames_of_file(config)
+        count = min(len(frames), config.num_trajectories)
+        return [frames[k * len(frames) // count] for k in range(count)]
     first = read_structure(config.structure, seed=config.seed)
-    if file_of(config.structure).is_file():
+    if path.is_file():
         return [bare(first, config)]
     stated = float(first.info["charge"])
     if config.charge not in (None, stated):
