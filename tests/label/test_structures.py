@@ -1,5 +1,7 @@
 """Where a run starts."""
 
+from dataclasses import replace
+
 import ase.io
 import numpy as np
 import pytest
@@ -7,6 +9,8 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from dreibein.label import LabelConfig
+from dreibein.label.frames import frames_of_trajectory
+from dreibein.label.sampling import begin
 from dreibein.label.structures import frames_of_file, starting_structures
 
 
@@ -42,6 +46,25 @@ def test_a_slice_of_a_file_gives_its_frames_spread_evenly(tmp_path):
     assert lengths("@:", 4) == [0.7, 0.72, 0.75, 0.77]
     assert lengths("@3", 20) == [0.73]
     assert lengths("", 20) == [0.79]
+
+
+def test_colons_in_the_name_of_a_file_are_no_slice(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ase.io.write("a:3.xyz", [molecule("H2O"), molecule("CH4")], format="extxyz")
+    (start,) = starting_structures(LabelConfig(structure="./a:3.xyz"))
+    assert start.get_chemical_formula() == "CH4"
+
+
+def test_frames_keep_the_config_type_of_their_start():
+    config = LabelConfig(structure="O", frames=1, trajectories=1)
+    kinds = []
+    for info in ({}, {"config_type": "crystal"}):
+        atoms = molecule("H2O")
+        atoms.info |= {"charge": 0, "spin": 1, **info}
+        done = replace(begin(0, atoms, config), frames=[atoms.positions], times_fs=[50.0])
+        (frame,) = frames_of_trajectory(done, 4, config, "GFN2-xTB", "GFN2-xTB")
+        kinds.append(frame.info["config_type"])
+    assert kinds == ["conformer4", "crystal"]
 
 
 def test_charge_and_spin_of_the_options_win(tmp_path):

@@ -1,5 +1,6 @@
 """Where a run starts: conformers of a molecule, the structure of a file, or its frames."""
 
+from pathlib import Path
 from typing import Any
 
 import ase.io
@@ -25,7 +26,8 @@ def starting_structures(config: LabelConfig) -> list[Atoms]:
     from dreibein.data.structures import conformers, read_structure
 
     path = file_of(config.structure)
-    if path.is_file() and ":" in config.structure.removeprefix(str(path)):
+    named = path == Path(config.structure)  # whatever stands in its name
+    if path.is_file() and not named and ":" in config.structure.rpartition("@")[2]:
         frames = frames_of_file(config)
         count = min(len(frames), config.num_trajectories)
         return [frames[k * len(frames) // count] for k in range(count)]
