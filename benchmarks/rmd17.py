@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20, help="of the last training")
     parser.add_argument("--students", type=int, default=1, help="networks of the last training")
     parser.add_argument("--batch-size", type=int, default=8, help="of the last training")
-    parser.add_argument("--lr", type=float, default=1e-3, help="of the last training")
+    parser.add_argument("--lr", type=float, help="of the last training, if not as the others")
     parser.add_argument("--set", action="append", default=[], help="override of every training")
     parser.add_argument("--alone", action="store_true", help="from the 950 frames alone")
     options = parser.parse_args()
@@ -97,7 +97,8 @@ def main() -> None:
         *("train", *settings(options), *sources, "--data", f"{frames}@:{TRAINED}"),
         *("--validation", f"{frames}@{TRAINED}:", "--test", test),
         *("--set", f"training.batch_size={options.batch_size}"),
-        *("--set", f"training.lr={options.lr}", "--set", f"training.epochs={options.epochs}"),
+        *("--set", f"training.epochs={options.epochs}"),
+        *(["--set", f"training.lr={options.lr}"] if options.lr else []),
     ]
     train_networks("training", command, folder, options.students, clock)
     runs = members("training", folder)
